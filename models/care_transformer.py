@@ -6,6 +6,7 @@ mixes tokens in the last three, and lets them interact twice: among themselves, 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,7 @@ class StripConvolution(nn.Module):
 
 
 class Interaction(nn.Module):
-    """Channel mixing: `x + fc2(DW3x3(GELU(fc1(BN(x)))))`; without `project` it stops after the depthwise convolution."""
+    """Channel mixing: `x + fc2(DW3x3(GELU(fc1(BN(x)))))`; without `project` it ends at the depthwise convolution."""
 
     def __init__(self, channels: int, ratio: int, project: bool = True):
         super().__init__()
@@ -98,7 +99,7 @@ class Interaction(nn.Module):
 class CareBlock(nn.Module):
     """Decoupled token mixing and dual interaction, (B, 4g, H, W) to the same shape.
 
-    The `last` block of the network returns the second interaction's hidden features, (B, r2 * 4g, H, W), without a skip.
+    The `last` block of the network has no skip: it returns the second interaction's hidden features, (B, 4g * r2, H, W).
     """
 
     def __init__(self, memory_dim: int, ratios: tuple[int, int], head_dim: int, gamma: float, last: bool):
@@ -141,7 +142,7 @@ class CareTransformer(nn.Module):
         )
         self.downsample = nn.ModuleList(
             nn.Sequential(nn.BatchNorm2d(before), nn.Conv2d(before, after, 2, stride=2))
-            for before, after in zip(widths, widths[1:])
+            for before, after in pairwise(widths)
         )
         last_stage = len(widths) - 1
         self.stages = nn.ModuleList(
