@@ -1,0 +1,201 @@
+"""Runs an `.onnx` file in ONNX Runtime on the CPU, and reads its weights and scales back."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BadInput
+from ..export.artifact import TensorSpec
+from ..quant.codes import IntegerTensor
+from .border import checked_inputs, first_line
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+# uint8 codes are read as int8: both code and zero point move by 128, which changes no value.
+_UNSIGNED_SHIFT = 128
+
+
+class OnnxSession:
+    """An `.onnx` file ready to run; see `Session`."""
+
+    target = "onnx"
+
+    def __init__(self, path: Path, threads: int = 1):
+        import onnxruntime
+
+        self.path = Path(path)
+        self.threads = threads
+        self.engine = f"onnxruntime {onnxruntime.__version__}"
+        self._session = _open(self.path, str(self.path), threads, optimize=True)
+        self.inputs = _specs(self._session.get_inputs())
+        self.outputs = _specs(self._session.get_outputs())
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name for inputs by name."""
+        return _run(self._session, checked_inputs(self.path, self.inputs, inputs))
+
+    def intermediates(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Every value computed on the way, by its name in the file, with graph optimisation off.
+
+        Without optimisation a quantized graph runs as it is written: float operators between quantize/dequantize.
+        """
+        model = load_onnx(self.path)
+        declared = {output.name for output in model.graph.output}
+        for node in model.graph.node:
+            for name in node.output:
+                if name and name not in declared:
+                    model.graph.output.add().name = name
+        session = _open(self.path, model.SerializeToString(), self.threads, optimize=False)
+        return _run(session, checked_inputs(self.path, self.inputs, inputs))
+
+
+def load_onnx(path: Path) -> Any:
+    """The file as an `onnx.ModelProto`.
+
+    Raises:
+        BadInput: the file is missing, damaged or not ONNX.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read ({error.strerror or first_line(error)})") from error
+    except (DecodeError, ValueError) as error:
+        raise BadInput(f"{path}: damaged ONNX file ({first_line(error)}); export it again") from error
+    if not model.graph.node:
+        raise BadInput(f"{path}: not an ONNX network (no operators in it); export it again")
+    return model
+
+
+def read_weights(path: Path) -> dict[str, IntegerTensor]:
+    """The integer initializers that a DequantizeLinear gives meaning to, in PyTorch's layout, by initializer name.
+
+    A MatMul, or a Gemm without transB, keeps its weight (in, out) and is read back as (out, in).
+    """
+    graph = load_onnx(path).graph
+    constants = constants_of(graph)
+    turned = {
+        node.input[1]
+        for node in graph.node
+        if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attributes_of(node).get("transB", 0))
+    }
+    weights = {}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            weight = _integer_tensor(node, constants)
+            weights[node.input[0]] = _transposed(weight) if node.output[0] in turned else weight
+    return weights
+
+
+def read_activation_scales(path: Path) -> dict[str, tuple[float, int]]:
+    """(scale, zero point on the int8 side) of every value that a QuantizeLinear turns to integers.
+
+    The key is the real value's name; a value quantized a second time is kept under its integer's name.
+    """
+    graph = load_onnx(path).graph
+    constants = constants_of(graph)
+    scales: dict[str, tuple[float, int]] = {}
+    for node in graph.node:
+        if node.op_type != "QuantizeLinear" or constants[node.input[1]].size != 1:
+            continue
+        zero = constants[node.input[2]] if len(node.input) > 2 else np.zeros((), np.uint8)
+        shift = _UNSIGNED_SHIFT if zero.dtype == np.uint8 else 0
+        name = node.output[0] if node.input[0] in scales else node.input[0]
+        scales[name] = (float(constants[node.input[1]].item()), int(zero.item()) - shift)
+    return scales
+
+
+def constants_of(graph: Any) -> dict[str, np.ndarray]:
+    """Initializers and Constant nodes by name."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            value = attributes_of(node)
+            if "value" in value:
+                constants[node.output[0]] = numpy_helper.to_array(value["value"])
+    return constants
+
+
+def attributes_of(node: Any) -> dict[str, Any]:
+    """A node's attributes as plain values."""
+    import onnx
+
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _integer_tensor(node: Any, constants: dict[str, np.ndarray]) -> IntegerTensor:
+    codes = constants[node.input[0]]
+    scale = constants[node.input[1]].astype(np.float32)
+    stored_zero = constants[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, codes.dtype)
+    zero_point = stored_zero.astype(np.int32)
+    if codes.dtype == np.uint8:
+        codes = (codes.astype(np.int32) - _UNSIGNED_SHIFT).astype(np.int8)
+        zero_point = zero_point - _UNSIGNED_SHIFT
+    if scale.size == 1:
+        return IntegerTensor(codes, scale.reshape(()), zero_point.reshape(()), None)
+    axis = attributes_of(node).get("axis", 1) % codes.ndim
+    return IntegerTensor(codes, scale, zero_point, axis)
+
+
+def _transposed(weight: IntegerTensor) -> IntegerTensor:
+    """(..., in, out) -> (..., out, in)."""
+    rank = weight.codes.ndim
+    if rank < 2:
+        return weight
+    swapped = {rank - 1: rank - 2, rank - 2: rank - 1}
+    axis = None if weight.axis is None else swapped.get(weight.axis, weight.axis)
+    return IntegerTensor(np.ascontiguousarray(weight.codes.swapaxes(-1, -2)), weight.scale, weight.zero_point, axis)
+
+
+def _open(path: Path, content: str | bytes, threads: int, optimize: bool) -> Any:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as faults
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except faults.NoSuchFile as error:
+        raise BadInput(f"{path}: no such file; export it first with `offramp export`") from error
+    except (
+        faults.InvalidProtobuf,
+        faults.InvalidGraph,
+        faults.Fail,
+        faults.NotImplemented,
+        faults.InvalidArgument,
+        faults.RuntimeException,
+    ) as error:
+        raise BadInput(f"{path}: ONNX Runtime cannot load it ({first_line(error)}); export it again") from error
+
+
+def _run(session: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs)))
+
+
+def _specs(arguments: Any) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            argument.name,
+            tuple(size if isinstance(size, int) else None for size in argument.shape),
+            _DTYPES.get(argument.type, argument.type),
+        )
+        for argument in arguments
+    )
