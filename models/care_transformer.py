@@ -99,7 +99,7 @@ class Interaction(nn.Module):
 class CareBlock(nn.Module):
     """Decoupled token mixing and dual interaction, (B, 4g, H, W) to the same shape.
 
-    The `last` block of the network has no skip: it returns the second interaction's hidden features, (B, 4g * r2, H, W).
+    The `last` block of the network has no skip: it returns the second interaction's hidden features, (B, 4g*r2, H, W).
     """
 
     def __init__(self, memory_dim: int, ratios: tuple[int, int], head_dim: int, gamma: float, last: bool):
