@@ -27,7 +27,7 @@ class IntegerTensor:
         if self.axis is not None:
             shape[self.axis] = -1
         centred = self.codes.astype(np.float32) - self.zero_point.reshape(shape).astype(np.float32)
-        return centred * self.scale.reshape(shape).astype(np.float32)
+        return np.asarray(centred * self.scale.reshape(shape).astype(np.float32))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, IntegerTensor):

@@ -1,0 +1,93 @@
+"""Chooses an activation's range from its histogram: four methods, one function each, histogram to (low, high)."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .affine import affine_of_range, fake_quantize
+from .observe import BINS, Observed
+from .scheme import Scheme
+
+# Shares of the full range that the searches try: clipping below a fifth of the range never paid.
+_SHARES = np.linspace(0.2, 1.0, 41)
+
+
+def choose_range(observed: Observed, scheme: Scheme) -> tuple[float, float]:
+    """The (low, high) that the scheme's calibration keeps; values outside are clipped."""
+    if observed.high <= observed.low:
+        return observed.low, observed.high
+    return _METHODS[scheme.calibration](observed, scheme)
+
+
+def _minmax(observed: Observed, _: Scheme) -> tuple[float, float]:
+    return observed.low, observed.high
+
+
+def _percentile(observed: Observed, scheme: Scheme) -> tuple[float, float]:
+    """Cuts half of the excluded share off each tail."""
+    cumulative = np.cumsum(observed.histogram) / observed.histogram.sum()
+    tail = (1 - scheme.percentile / 100) / 2
+    edges = np.linspace(observed.low, observed.high, BINS + 1)
+    first = int(np.searchsorted(cumulative, tail, side="right"))
+    last = int(np.searchsorted(cumulative, 1 - tail, side="left"))
+    return float(edges[first]), float(edges[min(last + 1, BINS)])
+
+
+def _mse(observed: Observed, _: Scheme) -> tuple[float, float]:
+    """The clipping with the least expected squared error over the histogram's bin centres."""
+
+    def error(low: float, high: float) -> float:
+        rounded = fake_quantize(observed.centres, affine_of_range(low, high))
+        return float(np.dot(observed.histogram, (rounded - observed.centres) ** 2))
+
+    return _search(observed, error)
+
+
+def _entropy(observed: Observed, _: Scheme) -> tuple[float, float]:
+    """The clipping whose quantized distribution is nearest in Kullback-Leibler divergence.
+
+    Bins outside the range count at its edge (they are what saturates); each code spreads its mass evenly over the
+    non-empty bins that round to it.
+    """
+    mass = observed.histogram / observed.histogram.sum()
+
+    def divergence(low: float, high: float) -> float:
+        affine = affine_of_range(low, high)
+        codes = np.round(fake_quantize(observed.centres, affine) / affine.scale).astype(np.int64)
+        inside = (observed.centres >= affine.low - affine.scale / 2) & (observed.centres <= affine.high + affine.scale / 2)
+        reference = np.where(inside, mass, 0.0)
+        kept = np.flatnonzero(inside)
+        if len(kept) == 0:
+            return float("inf")
+        reference[kept[0]] += mass[: kept[0]].sum()
+        reference[kept[-1]] += mass[kept[-1] + 1 :].sum()
+        codes -= codes.min()
+        filled = (mass > 0) & inside
+        per_code = np.bincount(codes[inside], mass[inside], minlength=codes.max() + 1)
+        bins_per_code = np.bincount(codes[filled], minlength=codes.max() + 1)
+        spread = np.where(filled, per_code[codes] / np.maximum(bins_per_code[codes], 1), 0.0)
+        spread /= max(spread.sum(), 1e-30)
+        some = reference > 0
+        return float(np.sum(reference[some] * np.log(reference[some] / np.maximum(spread[some], 1e-12))))
+
+    return _search(observed, divergence)
+
+
+def _search(observed: Observed, cost: Callable[[float, float], float]) -> tuple[float, float]:
+    """Least cost over shared shrinkings of both ends, then over each end alone."""
+    low, high = min(observed.low, 0.0), max(observed.high, 0.0)
+    best = min(((cost(low * s, high * s), low * s, high * s) for s in _SHARES[::-1]), key=lambda found: found[0])
+    for tries in (
+        [(best[1] * s, best[2]) for s in _SHARES[::-2]] if low < 0 < high else [],
+        [(best[1], best[2] * s) for s in _SHARES[::-2]] if low < 0 < high else [],
+    ):
+        best = min([best, *((cost(*ends), *ends) for ends in tries)], key=lambda found: found[0])
+    return best[1], best[2]
+
+
+_METHODS: dict[str, Callable[[Observed, Scheme], tuple[float, float]]] = {
+    "minmax": _minmax,
+    "percentile": _percentile,
+    "mse": _mse,
+    "entropy": _entropy,
+}

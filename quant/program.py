@@ -1,0 +1,151 @@
+"""`QuantizedProgram`: the network as every target must run it, with explicit integer codes.
+
+It is a `torch.export` program in which each weight is an int8 buffer followed by `dequantize_per_channel`, each bias an
+int32 buffer at scale s_x * s_w, and each quantized value passes through `quantize_per_tensor` and
+`dequantize_per_tensor`. Running it in PyTorch is the reference that artifacts are held against.
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.ao.quantization.fx._decomposed  # noqa: F401  registers the quantized_decomposed operators
+from torch import Tensor
+from torch.fx import Node
+
+from ..errors import BadInput
+from ..storage import atomic_path, read_json, write_json
+from .affine import Affine
+from .codes import IntegerTensor
+from .graph import module_path
+from .scheme import Scheme
+
+QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
+
+
+@dataclass(frozen=True)
+class FloatOperator:
+    """An operator that stays in float: its value's name, its ATen name, its module path and why."""
+
+    name: str
+    operator: str
+    module: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class QuantizedProgram:
+    """A quantized network.
+
+    Attributes:
+        program: the exported program, inputs and outputs in float at the border.
+        scheme: how it was quantized.
+        input_names, output_names: the user's names, in order.
+        float_operators: what stays in float and why.
+    """
+
+    program: torch.export.ExportedProgram
+    scheme: Scheme
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    float_operators: tuple[FloatOperator, ...]
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Runs the program in PyTorch on one sample (batch dimension included)."""
+        with torch.no_grad():
+            return tuple(self.program.module(check_guards=False)(*inputs))
+
+    @property
+    def modules(self) -> dict[str, str]:
+        """Value name -> path of the PyTorch module that computes it."""
+        return {node.name: module_path(node) for node in self.program.graph.nodes if node.op == "call_function"}
+
+    def constants(self) -> dict[str, IntegerTensor]:
+        """Every integer weight, bias and constant, by the name of its buffer."""
+        state = dict(self.program.state_dict) | dict(self.program.constants)
+        inputs = self.program.graph_signature.inputs_to_buffers | self.program.graph_signature.inputs_to_parameters
+        inputs |= self.program.graph_signature.inputs_to_lifted_tensor_constants
+        found = {}
+        for node in self.program.graph.nodes:
+            source = node.args[0] if node.op == "call_function" and node.args else None
+            if not isinstance(source, Node) or source.name not in inputs:
+                continue
+            codes = state[inputs[source.name]].numpy()
+            if node.target is DEQUANTIZE:
+                scale, zero_point = np.float32(node.args[1]), np.int32(node.args[2])
+                found[inputs[source.name]] = IntegerTensor(codes, np.asarray(scale), np.asarray(zero_point), None)
+            elif node.target is DEQUANTIZE_CHANNELS:
+                scales, zero_points = (state[inputs[arg.name]].numpy() for arg in node.args[1:3])
+                found[inputs[source.name]] = IntegerTensor(codes, scales, zero_points.astype(np.int32), node.args[3])
+        return found
+
+    def activations(self) -> dict[str, Affine]:
+        """Every quantized value's name with the meaning of its codes."""
+        quantizers = (node for node in self.program.graph.nodes if node.target is QUANTIZE)
+        return {node.args[0].name: Affine(node.args[1], node.args[2]) for node in quantizers}
+
+    def output_steps(self) -> tuple[float | None, ...]:
+        """The size of one output step (the output's scale) for each output; None where an output is not quantized."""
+        outputs = next(node for node in self.program.graph.nodes if node.op == "output").args[0]
+        return tuple(node.args[1] if node.target is DEQUANTIZE else None for node in outputs)
+
+
+def save_program(quantized: QuantizedProgram, folder: Path) -> None:
+    """Writes `program.pt2` and `scheme.json` into a folder, each atomically."""
+    folder = Path(folder)
+    with atomic_path(folder / "program.pt2") as beside, open(beside, "wb") as file:
+        torch.export.save(quantized.program, file)
+    write_json(
+        folder / "scheme.json",
+        {
+            "scheme": quantized.scheme.to_json(),
+            "inputs": list(quantized.input_names),
+            "outputs": list(quantized.output_names),
+            "float_operators": [vars(entry) for entry in quantized.float_operators],
+        },
+    )
+
+
+def load_program(folder: Path) -> QuantizedProgram:
+    """Reads a program back; nothing in the files is executed.
+
+    Raises:
+        BadInput: a file is missing or damaged.
+    """
+    folder = Path(folder)
+    about: dict[str, Any] = read_json(folder / "scheme.json")
+    program = load_exported(folder / "program.pt2")
+    return QuantizedProgram(
+        program,
+        Scheme.from_json(about["scheme"]),
+        tuple(about["inputs"]),
+        tuple(about["outputs"]),
+        tuple(FloatOperator(**entry) for entry in about["float_operators"]),
+    )
+
+
+def load_exported(path: Path) -> torch.export.ExportedProgram:
+    """Loads a `.pt2` file.
+
+    Raises:
+        BadInput: the file is missing, truncated or no exported program.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise BadInput(f"{path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise BadInput(f"{path}: damaged inside ({damaged}); write it again")
+        with open(path, "rb") as file:
+            return torch.export.load(file)
+    except (zipfile.BadZipFile, RuntimeError, KeyError, ValueError, EOFError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadInput(f"{path}: not a sound exported program ({reason}); write it again") from error
