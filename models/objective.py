@@ -1,7 +1,7 @@
 """What a task is trained on and measured by.
 
 Classification: cross-entropy; `accuracy` and `loss` of the held-out split. Anomaly detection: mean squared error
-between input and reconstruction; `mean_squared_error` of the normal samples (label 0), and `auc` where others are there.
+between input and reconstruction; `mean_squared_error` of the normal samples (label 0), and `auc` if there are others.
 """
 
 import torch
