@@ -4,6 +4,7 @@ Definitions: coremltools `converters/mil/mil/ops/defs/iOS15/elementwise_{unary,b
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,57 +70,55 @@ def select(cond: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(cond.bool(), a, b)
 
 
+_UNARY: dict[str, Callable[..., Tensor]] = {
+    "abs": torch.abs,
+    "acos": torch.acos,
+    "asin": torch.asin,
+    "atan": torch.atan,
+    "atanh": torch.atanh,
+    "ceil": torch.ceil,
+    "cos": torch.cos,
+    "cosh": torch.cosh,
+    "erf": torch.erf,
+    "exp": torch.exp,
+    "exp2": torch.exp2,
+    "floor": torch.floor,
+    "logical_not": torch.logical_not,
+    "round": torch.round,
+    "sign": torch.sign,
+    "sin": torch.sin,
+    "sinh": torch.sinh,
+    "sqrt": torch.sqrt,
+    "square": torch.square,
+    "tan": torch.tan,
+    "tanh": torch.tanh,
+}
+
 # `mod` takes the sign of the divisor and `round` goes half to even, as NumPy, which defines both in coremltools.
+_BINARY: dict[str, Any] = {
+    "add": torch.add,
+    "equal": torch.eq,
+    "floor_div": floor_div,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_xor": torch.logical_xor,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "mod": torch.remainder,
+    "mul": torch.mul,
+    "not_equal": torch.ne,
+    "pow": torch.pow,
+    "real_div": real_div,
+    "sub": torch.sub,
+}
+
 OPERATORS: dict[str, Callable[..., Tensor]] = {
-    **{
-        name: unary(function)
-        for name, function in {
-            "abs": torch.abs,
-            "acos": torch.acos,
-            "asin": torch.asin,
-            "atan": torch.atan,
-            "atanh": torch.atanh,
-            "ceil": torch.ceil,
-            "cos": torch.cos,
-            "cosh": torch.cosh,
-            "erf": torch.erf,
-            "exp": torch.exp,
-            "exp2": torch.exp2,
-            "floor": torch.floor,
-            "logical_not": torch.logical_not,
-            "round": torch.round,
-            "sign": torch.sign,
-            "sin": torch.sin,
-            "sinh": torch.sinh,
-            "sqrt": torch.sqrt,
-            "square": torch.square,
-            "tan": torch.tan,
-            "tanh": torch.tanh,
-        }.items()
-    },
-    **{
-        name: binary(function)
-        for name, function in {
-            "add": torch.add,
-            "equal": torch.eq,
-            "floor_div": floor_div,
-            "greater": torch.gt,
-            "greater_equal": torch.ge,
-            "less": torch.lt,
-            "less_equal": torch.le,
-            "logical_and": torch.logical_and,
-            "logical_or": torch.logical_or,
-            "logical_xor": torch.logical_xor,
-            "maximum": torch.maximum,
-            "minimum": torch.minimum,
-            "mod": torch.remainder,
-            "mul": torch.mul,
-            "not_equal": torch.ne,
-            "pow": torch.pow,
-            "real_div": real_div,
-            "sub": torch.sub,
-        }.items()
-    },
+    **{name: unary(function) for name, function in _UNARY.items()},
+    **{name: binary(function) for name, function in _BINARY.items()},
     "cast": cast,
     "clip": clip,
     "identity": identity,

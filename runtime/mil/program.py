@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadInput, UnsupportedOperator
+from ...export.coreml import quiet
 from ...storage import read_json
 from .blobs import NUMPY_TYPES, BlobFile, unpack
 
@@ -78,7 +79,8 @@ def load_program(path: Path, function: str = "main") -> MilProgram:
     """
     path = Path(path)
     model = _model_file(path)
-    from coremltools.proto import Model_pb2  # 4 s to import
+    with quiet():
+        from coremltools.proto import Model_pb2  # 4 s to import
     from google.protobuf.message import DecodeError
 
     spec = Model_pb2.Model()

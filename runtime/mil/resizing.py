@@ -57,7 +57,7 @@ def upsample_bilinear(
 ) -> Tensor:
     """The grid is that of the resulting size.
 
-    Without aligned corners, samples lie at the centres of pixels, or (iOS 16, half_pixel_centers false) at their corners.
+    Without aligned corners, samples lie at the centres of pixels, or (iOS 16, half_pixel_centers false) at the corners.
     """
     height, width = _scaled(x, scale_factor_height, scale_factor_width)
     if align_corners:
