@@ -14,7 +14,8 @@ class DsCnn(nn.Module):
     """(B, 1, 49, 10) to logits (B, num_classes).
 
     The first kernel is 10x4 at stride 2x2. "Same" padding to a 25x5 map wants 24*2 + 10 - 49 = 9 rows (4 above, 5
-    below) and 4*2 + 4 - 10 = 2 columns (1 left, 1 right). The average is over the first 24 of the 25 rows, as published.
+    below) and 4*2 + 4 - 10 = 2 columns (1 left, 1 right). The average is over the first 24 of the 25 rows, as
+    published.
     """
 
     def __init__(self, num_classes: int = 12, width: int = 64):
