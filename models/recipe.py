@@ -23,6 +23,8 @@ class Recipe:
         gradient_clip: largest global gradient norm; 0 turns it off.
         shift_pixels: augmentation, random shift by up to this many pixels in each direction.
         flip: augmentation, random horizontal flip.
+        threads: CPU threads; 0 leaves torch's choice. A small network is as fast on one thread, gives then the same
+            bits whatever the number of cores, and does not crawl when other programs want the cores too.
     """
 
     optimizer: str = "adamw"
@@ -38,6 +40,7 @@ class Recipe:
     gradient_clip: float = 1.0
     shift_pixels: int = 0
     flip: bool = False
+    threads: int = 0
 
     def __post_init__(self) -> None:
         faults = []
@@ -46,7 +49,7 @@ class Recipe:
         for name in ("learning_rate", "epochs", "batch_size"):
             if not getattr(self, name) > 0:
                 faults.append(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_epochs", "mixup", "gradient_clip", "shift_pixels"):
+        for name in ("weight_decay", "warmup_epochs", "mixup", "gradient_clip", "shift_pixels", "threads"):
             if not getattr(self, name) >= 0:
                 faults.append(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name in ("label_smoothing", "ema"):

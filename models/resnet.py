@@ -58,7 +58,7 @@ _SOURCE = "He et al., Deep Residual Learning for Image Recognition, CVPR 2016, a
 _IMAGENET = Recipe(
     optimizer="sgd", learning_rate=0.4, weight_decay=5e-5, epochs=90, batch_size=1024, warmup_epochs=5, flip=True
 )
-_SMALL = Recipe(epochs=20, shift_pixels=2)
+_SMALL = Recipe(epochs=20, shift_pixels=2, threads=1)
 
 SYSTEMS = (
     System(

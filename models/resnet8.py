@@ -47,7 +47,7 @@ SYSTEMS = (
         build=ResNet8,
         input_shapes={"image": (1, 3, 32, 32)},
         dataset="digits",
-        recipe=Recipe(epochs=12, shift_pixels=2),
+        recipe=Recipe(epochs=12, shift_pixels=2, threads=1),
         source="Banbury et al., MLPerf Tiny Benchmark, NeurIPS 2021, arXiv 2106.07597",
     ),
 )

@@ -1,7 +1,8 @@
 """`train`: a network, data and a recipe in, a saved `Run` out; alone or under `torchrun`.
 
-Equal seeds give equal bits on one machine and thread count, also when the training was cut off and resumed: each epoch
-draws from generators of its own, seeded by (seed, epoch, rank). The figures are the last epoch's, never the best one's.
+Equal seeds give equal bits on one kind of machine with one number of threads, also when the training was cut off and
+resumed: each epoch draws from generators of its own, seeded by (seed, epoch, rank). The figures are the last epoch's,
+never the best one's.
 """
 
 import copy
@@ -9,7 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -61,9 +62,10 @@ def train(
     if isinstance(system, nn.Module):
         module = system
         system = System(type(module).__name__, "", "image-classification", lambda: copy.deepcopy(module), {})
-    with joined(device) as ranks, torch.random.fork_rng([ranks.device] if ranks.device.type == "cuda" else []):
+    recipe = recipe or system.recipe
+    with joined(device) as ranks, _threads(recipe.threads), _forked_rng(ranks.device):
         torch.manual_seed(seed)
-        training = _Training(system, data, recipe or system.recipe, seed, ranks)
+        training = _Training(system, data, recipe, seed, ranks)
         check_folder(folder)
         if resume and not (folder / TRAINING / FILE).is_file() and training.is_finished(folder):
             return load_run(folder)
@@ -176,6 +178,22 @@ class _Training:
 def _mixed(seed: int, epoch: int, rank: int) -> int:
     """A seed of its own for every epoch of every process."""
     return (seed * 1_000_003 + epoch) * 4099 + rank
+
+
+def _forked_rng(device: torch.device) -> AbstractContextManager[None]:
+    """Leaves the caller's global generators as they were."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """As many CPU threads inside; 0 changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
