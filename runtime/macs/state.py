@@ -49,7 +49,10 @@ class State:
         Raises:
             ValueError: a size depends on data.
         """
-        return tuple(self._size(size) for size in value.meta["val"].shape)
+        return self.sizes_of(value.meta["val"])
+
+    def sizes_of(self, tensor: Tensor) -> tuple[int, ...]:
+        return tuple(self._size(size) for size in tensor.shape)
 
     def shape(self, node: Node, argument: int) -> tuple[int, ...]:
         return self.shape_of(arguments(node)[argument])
