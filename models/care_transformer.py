@@ -191,7 +191,7 @@ _SOURCE = "Zhou et al., CARE Transformer, CVPR 2025, arXiv 2411.16170"
 _IMAGENET = Recipe(
     learning_rate=2.5e-3, epochs=310, batch_size=1536, warmup_epochs=20, final_learning_rate=4e-3, mixup=0.8, flip=True
 )
-_SMALL = Recipe(learning_rate=2e-3, epochs=30, batch_size=64, ema=0.0, shift_pixels=2, threads=1)
+_SMALL = Recipe(learning_rate=2e-3, epochs=40, shift_pixels=2, threads=1)
 
 
 def _system(name: str, config: CareConfig, size: int, dataset: str | None, recipe: Recipe) -> System:

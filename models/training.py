@@ -204,6 +204,6 @@ def _bar(steps: int, show: bool | None, ranks: Ranks) -> Iterator[Callable[[int,
 
     console = Console(stderr=True)
     visible = ranks.first and (console.is_terminal if show is None else show)
-    with Progress(console=console, disable=not visible, transient=True) as bar:
+    with Progress(console=console, disable=not visible, transient=console.is_terminal) as bar:
         task = bar.add_task("training", total=steps)
         yield lambda advance, text: bar.update(task, advance=advance, description=text or "training")

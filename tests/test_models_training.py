@@ -1,0 +1,393 @@
+"""Training: equal bits for equal seeds, cut off or not, alone or in two processes; and what stops it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from offramp.errors import BadInput, OfframpError
+from offramp.models.augment import Mixture, augment, draw_mixture, flip, shift
+from offramp.models.average import WeightAverage
+from offramp.models.batches import in_order, shuffled
+from offramp.models.data import Data, InMemory, Preprocessing, load
+from offramp.models.objective import evaluate, training_loss
+from offramp.models.recipe import Recipe
+from offramp.models.run import load_run
+from offramp.models.schedule import learning_rate_at, make_optimizer
+from offramp.models.system import System, find_system
+from offramp.models.training import train
+from torch import nn
+
+EVERYTHING = Recipe(epochs=4, batch_size=8, mixup=0.4, ema=0.9, shift_pixels=1, flip=True, threads=1)
+PLAIN = Recipe(epochs=2, batch_size=8, threads=1)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.dropout, self.classify = nn.Dropout(0.2), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.classify(self.dropout(torch.relu(self.norm(self.conv(x))).mean((2, 3))))
+
+
+class PlainNet(nn.Module):
+    """No batch norm and no dropout: only then two processes compute what one does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.classify = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.classify(torch.relu(self.conv(x)).mean((2, 3)))
+
+
+def net(build=Net) -> System:
+    return System("net", "", "image-classification", build, {"image": (1, 1, 8, 8)})
+
+
+def stripes(count: int = 48) -> Data:
+    """Horizontal, vertical or no stripes, with noise."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 3
+    wave = 90 * (torch.arange(8) % 2).float()
+    clean = torch.stack([wave.expand(8, 8), wave.reshape(8, 1).expand(8, 8), torch.full((8, 8), 45.0)])
+    images = clean[labels].unsqueeze(1) + 60 * torch.rand(count, 1, 8, 8, generator=generator)
+    halves = (
+        InMemory(images[: count // 2], labels[: count // 2]),
+        InMemory(images[count // 2 :], labels[count // 2 :]),
+    )
+    return Data("stripes", *halves, ("across", "down", "none"), Preprocessing(1 / 255, (0.3,), (0.2,)))
+
+
+class KillsItself(InMemory):
+    """Ends its process, as a power cut would, when asked for its n-th batch."""
+
+    def __init__(self, dataset: InMemory, at: int):
+        super().__init__(dataset.samples, dataset.labels)
+        self.left = at
+
+    def batch(self, indices):
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(indices)
+
+
+def train_and_die(folder: str, at: int) -> None:
+    data = stripes()
+    train(net(), replace(data, train=KillsItself(data.train, at)), EVERYTHING, Path(folder), seed=3)
+
+
+def train_in_two(folder: str) -> None:
+    run = train(net(PlainNet), stripes(), replace(PLAIN, epochs=1), Path(folder), seed=3)
+    total = sum(tensor.double().sum().item() for tensor in run.weights.values())
+    Path(f"{folder}-rank{os.environ['RANK']}").write_text(f"{total!r} {run.metrics['accuracy']}")
+
+
+def child(tmp_path: Path, call: str, *launcher: str) -> subprocess.CompletedProcess:
+    """Runs a function of this file in a process of its own."""
+    here = Path(__file__)
+    script = tmp_path / "child.py"
+    script.write_text(
+        f"import runpy\nrunpy.run_path({str(here.with_name('conftest.py'))!r})\nthis = runpy.run_path({str(here)!r})\n"
+        f"if __name__ == '__main__':\n    this{call}\n"
+    )
+    return subprocess.run(
+        [sys.executable, *launcher, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+# --- train ---
+
+
+def test_two_equal_runs_give_equal_bits_and_another_seed_does_not(tmp_path):
+    first = train(net(), stripes(), EVERYTHING, tmp_path / "a", seed=3)
+    torch.manual_seed(99)  # the caller's generator has no say
+    again = train(net(), stripes(), EVERYTHING, tmp_path / "b", seed=3)
+    other = train(net(), stripes(), EVERYTHING, tmp_path / "c", seed=4)
+    assert same_bits(first.weights, again.weights)
+    assert not same_bits(first.weights, other.weights)
+    assert (tmp_path / "a/weights.safetensors").read_bytes() == (tmp_path / "b/weights.safetensors").read_bytes()
+
+
+def test_training_leaves_the_callers_generator_and_threads_alone(tmp_path):
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    train(net(), stripes(), replace(PLAIN, threads=threads + 1), tmp_path / "run")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_network_learns_the_stripes(tmp_path, optimizer):
+    recipe = Recipe(optimizer, learning_rate=0.05, epochs=15, batch_size=8, weight_decay=1e-4, threads=1)
+    run = train(net(), stripes(96), recipe, tmp_path / "run")
+    assert run.metrics["accuracy"] > 0.9
+    assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
+
+
+def test_what_is_returned_is_what_lies_on_disk(tmp_path):
+    run = train(net(), stripes(), EVERYTHING, tmp_path / "run", seed=3)
+    loaded = load_run(tmp_path / "run")
+    assert same_bits(run.weights, loaded.weights)
+    assert (loaded.metrics, loaded.history, loaded.config()) == (run.metrics, run.history, run.config())
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert rows[-1]["accuracy"] == run.metrics["accuracy"]
+    assert not (tmp_path / "run/training").exists()
+
+
+def test_the_figures_are_those_of_the_weights_that_are_kept(tmp_path):
+    data = stripes()
+    run = train(net(), data, EVERYTHING, tmp_path / "run", seed=3)
+    module = Net()
+    module.load_state_dict(run.weights)
+    measured = evaluate(module, data.test, data.preprocessing)
+    assert measured["accuracy"] == run.metrics["accuracy"]
+    assert measured["loss"] == pytest.approx(run.metrics["loss"], rel=1e-6)
+
+
+def test_a_bare_module_is_copied_and_named_after_its_class(tmp_path):
+    module = Net()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    run = train(module, stripes(), PLAIN, tmp_path / "run")
+    assert run.system == "Net"
+    assert same_bits(module.state_dict(), before)
+    assert not same_bits(run.weights, before)
+
+
+@pytest.mark.parametrize("at", [1, 2, 8, 12])  # of 3 batches an epoch: in epochs 1, 1, 3 and 4
+def test_a_killed_training_resumes_to_the_bits_of_an_uninterrupted_one(tmp_path, at):
+    folder = tmp_path / "run"
+    assert child(tmp_path, f"['train_and_die']({str(folder)!r}, {at})").returncode == -signal.SIGKILL
+    assert not (folder / "config.json").exists()
+    assert (folder / "training").exists() == (at > 3)
+    resumed = train(net(), stripes(), EVERYTHING, folder, seed=3, resume=True)
+    whole = train(net(), stripes(), EVERYTHING, tmp_path / "whole", seed=3)
+    assert same_bits(resumed.weights, whole.weights)
+    drop = ("seconds",)
+    for mine, theirs in zip(resumed.history, whole.history, strict=True):
+        assert {k: v for k, v in mine.items() if k not in drop} == {k: v for k, v in theirs.items() if k not in drop}
+
+
+def test_resume_refuses_the_checkpoint_of_another_training(tmp_path):
+    folder = tmp_path / "run"
+    child(tmp_path, f"['train_and_die']({str(folder)!r}, 8)")
+    with pytest.raises(BadInput, match=r"checkpoint.safetensors: belongs to a training with another seed; leave out"):
+        train(net(), stripes(), EVERYTHING, folder, seed=4, resume=True)
+    checkpoint = folder / "training/checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(BadInput, match=r"checkpoint.safetensors: damaged or cut short"):
+        train(net(), stripes(), EVERYTHING, folder, seed=3, resume=True)
+
+
+def test_resuming_a_finished_training_returns_it(tmp_path):
+    run = train(net(), stripes(), PLAIN, tmp_path / "run")
+    before = (tmp_path / "run/metrics.jsonl").stat().st_mtime_ns
+    again = train(net(), stripes(), PLAIN, tmp_path / "run", resume=True)
+    assert same_bits(run.weights, again.weights)
+    assert (tmp_path / "run/metrics.jsonl").stat().st_mtime_ns == before
+    longer = train(net(), stripes(), replace(PLAIN, epochs=3), tmp_path / "run", resume=True)
+    assert len(longer.history) == 3
+
+
+def test_a_diverging_loss_stops_and_keeps_the_previous_run(tmp_path):
+    run = train(net(), stripes(), PLAIN, tmp_path / "run")
+    wild = replace(PLAIN, learning_rate=1e30, gradient_clip=0.0, warmup_epochs=0.0, optimizer="sgd")
+    with pytest.raises(
+        OfframpError, match=r"net: the loss became (nan|inf) in epoch 1, step \d; lower .* \(now 1e\+30"
+    ):
+        train(net(PlainNet), stripes(), wild, tmp_path / "run")
+    assert same_bits(load_run(tmp_path / "run").weights, run.weights)
+
+
+def test_a_folder_with_foreign_files_is_refused_before_training(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(BadInput, match=r"holds thesis.tex, which is no part of a run; choose another folder"):
+        train(net(), stripes(), PLAIN, tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_unknown_devices_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="device tpu9: unknown; use cpu"):
+        train(net(), stripes(), PLAIN, tmp_path / "run", device="tpu9")
+    if not torch.cuda.is_available():
+        with pytest.raises(BadInput, match="device cuda: no CUDA device works here"):
+            train(net(), stripes(), PLAIN, tmp_path / "run", device="cuda")
+
+
+def test_progress_is_shown_when_asked_for_and_not_off_a_terminal(tmp_path, capsys):
+    train(net(), stripes(), PLAIN, tmp_path / "run")
+    assert capsys.readouterr().err == ""
+    train(net(), stripes(), PLAIN, tmp_path / "run", progress=True)
+    captured = capsys.readouterr()
+    assert "epoch 2/2 loss" in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes_computes_what_one_does(tmp_path):
+    folder = tmp_path / "run"
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = child(tmp_path, f"['train_in_two']({str(folder)!r})", *launcher)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (Path(f"{folder}-rank{rank}").read_text() for rank in (0, 1))
+    assert first == second
+    alone = train(net(PlainNet), stripes(), replace(PLAIN, epochs=1), tmp_path / "alone", seed=3)
+    together = load_run(folder)
+    for name, tensor in alone.weights.items():
+        torch.testing.assert_close(together.weights[name], tensor, rtol=1e-4, atol=1e-6)
+    assert together.metrics["accuracy"] == alone.metrics["accuracy"]
+    assert together.metrics["loss"] == pytest.approx(alone.metrics["loss"], rel=1e-4)
+
+
+def test_an_autoencoder_learns_to_reconstruct_and_tells_anomalies(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(2, 640, generator=generator)
+    normal = torch.randn(160, 2, generator=generator) @ basis
+    odd = torch.randn(16, 640, generator=generator) * 1.4
+    test = InMemory(torch.cat([normal[128:], odd]), torch.cat([torch.zeros(32), torch.ones(16)]))
+    data = Data("waves", InMemory(normal[:128], torch.zeros(128)), test, ("normal", "odd"), Preprocessing())
+    recipe = Recipe(learning_rate=3e-3, epochs=12, batch_size=32, weight_decay=0.0, threads=1)
+    run = train(find_system("fc_autoencoder"), data, recipe, tmp_path / "run")
+    assert run.metrics["mean_squared_error"] < 0.8 * run.history[0]["mean_squared_error"]
+    assert run.metrics["auc"] > 0.9
+
+
+def test_the_smallest_network_learns_the_digits_in_a_few_epochs(tmp_path):
+    system = find_system("mobilenet_v2_xs")
+    run = train(system, load("digits", 1, 32), replace(system.recipe, epochs=10), tmp_path / "run")
+    assert run.metrics["accuracy"] >= 0.97
+
+
+# --- schedule and optimizer ---
+
+
+def test_the_learning_rate_warms_up_and_ends_where_the_recipe_says():
+    recipe = Recipe(learning_rate=0.5, epochs=10, warmup_epochs=2, final_learning_rate=0.1)
+    rates = [learning_rate_at(step, 7, recipe) for step in range(70)]
+    assert rates[0] == pytest.approx(0.005)
+    assert rates[7] == pytest.approx(0.005 + 0.495 / 2)
+    assert rates[14] == max(rates) == pytest.approx(0.5)
+    assert rates[-1] == pytest.approx(0.05)
+    middle = 14 + (69 - 14) / 2
+    assert (rates[int(middle)] + rates[int(middle) + 1]) / 2 == pytest.approx((0.5 + 0.05) / 2, rel=1e-3)
+    assert rates[14:] == sorted(rates[14:], reverse=True)
+
+
+def test_a_recipe_shorter_than_its_warmup_has_finite_rates():
+    recipe = Recipe(epochs=1, warmup_epochs=2)
+    assert 0 < learning_rate_at(0, 1, recipe) < learning_rate_at(1, 1, recipe) <= recipe.learning_rate
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_weight_decay_spares_vectors(optimizer):
+    module = find_system("care_xxs").build()
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    decayed, spared = make_optimizer(module, Recipe(optimizer, weight_decay=0.3)).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
+    assert all(names[id(p)].endswith("weight") and p.dim() > 1 for p in decayed["params"])
+    assert {names[id(p)].rpartition(".")[2] for p in spared["params"]} == {"weight", "bias", "gamma"}
+    assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+# --- augmentation ---
+
+
+def test_shift_moves_each_image_whole_and_fills_with_zeros():
+    images = torch.zeros(200, 1, 9, 9)
+    images[:, :, 4, 4] = 1
+    moved = shift(images, 2, torch.Generator().manual_seed(0))
+    assert moved.sum((1, 2, 3)).tolist() == [1] * 200
+    places = {tuple(place) for place in moved.nonzero()[:, 2:].tolist()}
+    assert places == {(row, column) for row in range(2, 7) for column in range(2, 7)}
+
+
+def test_shift_of_a_full_image_brings_zeros_in():
+    moved = shift(torch.ones(50, 3, 6, 6), 1, torch.Generator().manual_seed(0))
+    assert {int(total) for total in moved[:, 0].sum((1, 2))} == {36, 30, 25}
+    assert torch.equal(moved[:, 0], moved[:, 2])
+
+
+def test_flip_mirrors_about_half_of_the_images():
+    images = torch.arange(4.0).expand(1000, 1, 2, 4)
+    flipped = flip(images, torch.Generator().manual_seed(0))
+    mirrored = (flipped == images.flip(3)).all(3).all(2).squeeze(1)
+    assert 450 < mirrored.sum() < 550
+    assert torch.equal(flipped[~mirrored], images[~mirrored])
+
+
+def test_augmentation_leaves_other_inputs_and_plain_recipes_alone():
+    generator = torch.Generator().manual_seed(0)
+    features, images = torch.randn(4, 10), torch.randn(4, 1, 8, 8)
+    assert augment(features, EVERYTHING, generator) is features
+    assert augment(images, PLAIN, generator) is images
+
+
+def test_mixup_draws_from_its_beta_distribution():
+    generator = torch.Generator().manual_seed(0)
+    shares = torch.tensor([draw_mixture(4, 0.4, generator).share for _ in range(2000)])
+    assert shares.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert shares.var().item() == pytest.approx(1 / (4 * (2 * 0.4 + 1)), abs=0.01)  # of Beta(a, a)
+
+
+def test_mixed_loss_is_cross_entropy_to_mixed_targets():
+    logits, labels = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 1, 0])
+    mixture = Mixture(torch.tensor([4, 3, 2, 1, 0]), 0.3)
+    targets = mixture(nn.functional.one_hot(labels, 3).float()) * 0.9 + 0.1 / 3
+    expected = -(targets * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(training_loss("image-classification", logits, logits, labels, 0.1, mixture), expected)
+
+
+# --- averages, batches, measuring ---
+
+
+def test_the_average_follows_its_formula():
+    module = nn.Linear(1, 1, bias=False)
+    values, expected = [1.0, 2.0, 4.0], 0.0
+    nn.init.zeros_(module.weight)
+    average = WeightAverage(module, 0.15)
+    for step, value in enumerate(values):
+        nn.init.constant_(module.weight, value)
+        average.update(module)
+        decay = min(0.15, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    assert average.module.weight.item() == pytest.approx(expected)
+
+
+def test_shuffled_batches_share_the_samples_out():
+    dataset = InMemory(torch.zeros(22, 1), torch.zeros(22))
+    halves = [shuffled(dataset, 4, seed=1, epoch=0, rank=rank, world=2) for rank in (0, 1)]
+    assert [len(batch) for half in halves for batch in half] == [4] * 4
+    assert len({index for half in halves for batch in half for index in batch}) == 16
+    assert shuffled(dataset, 4, 1, 0, 0, 1) != shuffled(dataset, 4, 1, 1, 0, 1)
+    assert shuffled(dataset, 4, 0, 1, 0, 1) != shuffled(dataset, 4, 1, 0, 0, 1)
+    assert [len(batch) for batch in shuffled(dataset, 64, 0, 0, 0, 1)] == [22]
+
+
+def test_measuring_takes_every_sample_once():
+    dataset = InMemory(torch.zeros(23, 1), torch.zeros(23))
+    taken = [i for rank in range(3) for batch in in_order(dataset, 4, rank, 3) for i in batch]
+    assert sorted(taken) == list(range(23))
+
+
+def test_accuracy_is_the_share_of_hits_and_the_mode_is_put_back():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    dataset = InMemory(logits, torch.tensor([0, 1, 1]))
+    module = nn.Dropout(0.5).train()  # the identity, in evaluation mode
+    metrics = evaluate(module, dataset, Preprocessing(), batch_size=2)
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert metrics["loss"] == pytest.approx(nn.functional.cross_entropy(logits, dataset.labels).item())
+    assert module.training
+    with pytest.raises(BadInput, match="held-out split is empty"):
+        evaluate(module, InMemory(torch.zeros(0, 2), torch.zeros(0)), Preprocessing())
