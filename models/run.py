@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import BadInput, OfframpError
-from ..storage import atomic_folder, read_json, write_json
+from ..storage import atomic_folder, atomic_path, read_json, write_json
 from .data import Preprocessing
 from .recipe import Recipe
 from .system import find_system
@@ -145,9 +145,10 @@ def check_folder(folder: Path) -> None:
 
 
 def write_history(path: Path, history: tuple[dict[str, float], ...]) -> None:
-    """One JSON line per epoch."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in history))
+    """One JSON line per epoch, the whole file atomically."""
+    lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in history)
+    with atomic_path(path) as beside:
+        beside.write_text(lines, encoding="utf-8")
 
 
 def _read_history(path: Path) -> tuple[dict[str, float], ...]:

@@ -215,6 +215,20 @@ def test_cifar10_in_its_usual_subfolder_and_in_grey(tmp_path):
     assert len(data.preprocessing.mean) == 1
 
 
+def test_a_pickle_as_python_2_wrote_it_is_read(tmp_path):
+    """The published files: byte strings everywhere, and numpy's names of 2009."""
+    pixels = cifar_images(1)
+    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x01M\x00\x0c\x86"
+    array += dtype + b"\x89T" + struct.pack("<I", 3072) + pixels.tobytes() + b"tb"
+    batch = b"\x80\x02}(U\x04data" + array + b"U\x06labels](K\x07eu."
+    for name in ("data_batch_1", "test_batch"):
+        (tmp_path / name).write_bytes(batch)
+    image, label = load(tmp_path, 3, 32).train[0]
+    assert label == 7
+    assert np.array_equal(image.numpy(), pixels.reshape(3, 32, 32))
+
+
 class Bomb:
     """Unpickling this would make a file."""
 

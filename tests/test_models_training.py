@@ -21,6 +21,7 @@ from offramp.models.run import load_run
 from offramp.models.schedule import learning_rate_at, make_optimizer
 from offramp.models.system import System, find_system
 from offramp.models.training import train
+from PIL import Image
 from torch import nn
 
 EVERYTHING = Recipe(epochs=4, batch_size=8, mixup=0.4, ema=0.9, shift_pixels=1, flip=True, threads=1)
@@ -233,6 +234,31 @@ def test_progress_is_shown_when_asked_for_and_not_off_a_terminal(tmp_path, capsy
     captured = capsys.readouterr()
     assert "epoch 2/2 loss" in captured.err
     assert captured.out == ""
+
+
+def pictures(folder: Path) -> Data:
+    for part in ("train", "val"):
+        for name, colour in (("dark", 20), ("light", 220)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(6):
+                Image.new("L", (12, 12), colour + 5 * number).save(folder / part / name / f"{number}.png")
+    return load(folder, channels=1, size=8)
+
+
+def test_pictures_on_disk_are_trained_on_and_give_equal_bits(tmp_path):
+    data = pictures(tmp_path / "pictures")
+    recipe = replace(EVERYTHING, mixup=0.0, learning_rate=0.05, epochs=8, ema=0.0)
+    runs = [train(net(), data, recipe, tmp_path / name, seed=1) for name in ("a", "b")]
+    assert same_bits(runs[0].weights, runs[1].weights)
+    assert runs[0].metrics["accuracy"] == 1
+    assert runs[0].labels == ("dark", "light")
+
+
+def test_a_bad_picture_stops_training_with_its_name(tmp_path):
+    data = pictures(tmp_path / "pictures")
+    (tmp_path / "pictures/train/light/3.png").write_bytes(b"\x89PNG and no more")
+    with pytest.raises(BadInput, match=r"light.3.png: cannot be read as a picture"):
+        train(net(), data, PLAIN, tmp_path / "run")
 
 
 @pytest.mark.slow
