@@ -6,7 +6,7 @@ steadiest figure of a shared machine, and a median far above its minimum marks t
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -93,7 +93,7 @@ class Ratio:
 
 
 def measure_latency(
-    calls: dict[str, Callable[[], object]],
+    calls: Mapping[str, Callable[[], object]],
     runs: int = 50,
     seconds: float = 1.0,
     warmup_runs: int = 10,
@@ -183,7 +183,7 @@ def _resampled(samples: tuple[float, ...], of: Callable[..., np.ndarray], genera
     return of(values[generator.integers(0, len(values), (_RESAMPLES, len(values)))], axis=1)
 
 
-def _interleave(calls: dict[str, Callable[[], object]], runs: int, seconds: float) -> dict[str, list[float]]:
+def _interleave(calls: Mapping[str, Callable[[], object]], runs: int, seconds: float) -> dict[str, list[float]]:
     """Runs the variants in turn until each has had `runs` runs and `seconds`; milliseconds by name."""
     samples: dict[str, list[float]] = {name: [] for name in calls}
     spent_ms = dict.fromkeys(calls, 0.0)
