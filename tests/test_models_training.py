@@ -11,14 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from offramp.errors import BadInput, OfframpError
-from offramp.models.augment import Mixture, augment, draw_mixture, flip, shift
-from offramp.models.average import WeightAverage
-from offramp.models.batches import in_order, shuffled
 from offramp.models.data import Data, InMemory, Preprocessing, load
-from offramp.models.objective import evaluate, training_loss
+from offramp.models.objective import evaluate
 from offramp.models.recipe import Recipe
 from offramp.models.run import load_run
-from offramp.models.schedule import learning_rate_at, make_optimizer
 from offramp.models.system import System, find_system
 from offramp.models.training import train
 from PIL import Image
@@ -294,126 +290,3 @@ def test_the_smallest_network_learns_the_digits_in_a_few_epochs(tmp_path):
     system = find_system("mobilenet_v2_xs")
     run = train(system, load("digits", 1, 32), replace(system.recipe, epochs=10), tmp_path / "run")
     assert run.metrics["accuracy"] >= 0.97
-
-
-# --- schedule and optimizer ---
-
-
-def test_the_learning_rate_warms_up_and_ends_where_the_recipe_says():
-    recipe = Recipe(learning_rate=0.5, epochs=10, warmup_epochs=2, final_learning_rate=0.1)
-    rates = [learning_rate_at(step, 7, recipe) for step in range(70)]
-    assert rates[0] == pytest.approx(0.005)
-    assert rates[7] == pytest.approx(0.005 + 0.495 / 2)
-    assert rates[14] == max(rates) == pytest.approx(0.5)
-    assert rates[-1] == pytest.approx(0.05)
-    middle = 14 + (69 - 14) / 2
-    assert (rates[int(middle)] + rates[int(middle) + 1]) / 2 == pytest.approx((0.5 + 0.05) / 2, rel=1e-3)
-    assert rates[14:] == sorted(rates[14:], reverse=True)
-
-
-def test_a_recipe_shorter_than_its_warmup_has_finite_rates():
-    recipe = Recipe(epochs=1, warmup_epochs=2)
-    assert 0 < learning_rate_at(0, 1, recipe) < learning_rate_at(1, 1, recipe) <= recipe.learning_rate
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_weight_decay_spares_vectors(optimizer):
-    module = find_system("care_xxs").build()
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
-    decayed, spared = make_optimizer(module, Recipe(optimizer, weight_decay=0.3)).param_groups
-    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
-    assert all(names[id(p)].endswith("weight") and p.dim() > 1 for p in decayed["params"])
-    assert {names[id(p)].rpartition(".")[2] for p in spared["params"]} == {"weight", "bias", "gamma"}
-    assert len(decayed["params"]) + len(spared["params"]) == len(names)
-
-
-# --- augmentation ---
-
-
-def test_shift_moves_each_image_whole_and_fills_with_zeros():
-    images = torch.zeros(200, 1, 9, 9)
-    images[:, :, 4, 4] = 1
-    moved = shift(images, 2, torch.Generator().manual_seed(0))
-    assert moved.sum((1, 2, 3)).tolist() == [1] * 200
-    places = {tuple(place) for place in moved.nonzero()[:, 2:].tolist()}
-    assert places == {(row, column) for row in range(2, 7) for column in range(2, 7)}
-
-
-def test_shift_of_a_full_image_brings_zeros_in():
-    moved = shift(torch.ones(50, 3, 6, 6), 1, torch.Generator().manual_seed(0))
-    assert {int(total) for total in moved[:, 0].sum((1, 2))} == {36, 30, 25}
-    assert torch.equal(moved[:, 0], moved[:, 2])
-
-
-def test_flip_mirrors_about_half_of_the_images():
-    images = torch.arange(4.0).expand(1000, 1, 2, 4)
-    flipped = flip(images, torch.Generator().manual_seed(0))
-    mirrored = (flipped == images.flip(3)).all(3).all(2).squeeze(1)
-    assert 450 < mirrored.sum() < 550
-    assert torch.equal(flipped[~mirrored], images[~mirrored])
-
-
-def test_augmentation_leaves_other_inputs_and_plain_recipes_alone():
-    generator = torch.Generator().manual_seed(0)
-    features, images = torch.randn(4, 10), torch.randn(4, 1, 8, 8)
-    assert augment(features, EVERYTHING, generator) is features
-    assert augment(images, PLAIN, generator) is images
-
-
-def test_mixup_draws_from_its_beta_distribution():
-    generator = torch.Generator().manual_seed(0)
-    shares = torch.tensor([draw_mixture(4, 0.4, generator).share for _ in range(2000)])
-    assert shares.mean().item() == pytest.approx(0.5, abs=0.03)
-    assert shares.var().item() == pytest.approx(1 / (4 * (2 * 0.4 + 1)), abs=0.01)  # of Beta(a, a)
-
-
-def test_mixed_loss_is_cross_entropy_to_mixed_targets():
-    logits, labels = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 1, 0])
-    mixture = Mixture(torch.tensor([4, 3, 2, 1, 0]), 0.3)
-    targets = mixture(nn.functional.one_hot(labels, 3).float()) * 0.9 + 0.1 / 3
-    expected = -(targets * logits.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(training_loss("image-classification", logits, logits, labels, 0.1, mixture), expected)
-
-
-# --- averages, batches, measuring ---
-
-
-def test_the_average_follows_its_formula():
-    module = nn.Linear(1, 1, bias=False)
-    values, expected = [1.0, 2.0, 4.0], 0.0
-    nn.init.zeros_(module.weight)
-    average = WeightAverage(module, 0.15)
-    for step, value in enumerate(values):
-        nn.init.constant_(module.weight, value)
-        average.update(module)
-        decay = min(0.15, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * value
-    assert average.module.weight.item() == pytest.approx(expected)
-
-
-def test_shuffled_batches_share_the_samples_out():
-    dataset = InMemory(torch.zeros(22, 1), torch.zeros(22))
-    halves = [shuffled(dataset, 4, seed=1, epoch=0, rank=rank, world=2) for rank in (0, 1)]
-    assert [len(batch) for half in halves for batch in half] == [4] * 4
-    assert len({index for half in halves for batch in half for index in batch}) == 16
-    assert shuffled(dataset, 4, 1, 0, 0, 1) != shuffled(dataset, 4, 1, 1, 0, 1)
-    assert shuffled(dataset, 4, 0, 1, 0, 1) != shuffled(dataset, 4, 1, 0, 0, 1)
-    assert [len(batch) for batch in shuffled(dataset, 64, 0, 0, 0, 1)] == [22]
-
-
-def test_measuring_takes_every_sample_once():
-    dataset = InMemory(torch.zeros(23, 1), torch.zeros(23))
-    taken = [i for rank in range(3) for batch in in_order(dataset, 4, rank, 3) for i in batch]
-    assert sorted(taken) == list(range(23))
-
-
-def test_accuracy_is_the_share_of_hits_and_the_mode_is_put_back():
-    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
-    dataset = InMemory(logits, torch.tensor([0, 1, 1]))
-    module = nn.Dropout(0.5).train()  # the identity, in evaluation mode
-    metrics = evaluate(module, dataset, Preprocessing(), batch_size=2)
-    assert metrics["accuracy"] == pytest.approx(2 / 3)
-    assert metrics["loss"] == pytest.approx(nn.functional.cross_entropy(logits, dataset.labels).item())
-    assert module.training
-    with pytest.raises(BadInput, match="held-out split is empty"):
-        evaluate(module, InMemory(torch.zeros(0, 2), torch.zeros(0)), Preprocessing())
