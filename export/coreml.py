@@ -12,28 +12,22 @@ longest node name that begins the operation's name, and reads the path from that
 """
 
 import contextlib
-import hashlib
 import io
-import json
 import logging
 import re
-import shutil
-import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.export import ExportedProgram
-from torch.export.graph_signature import OutputKind, OutputSpec, TensorArgument
-from torch.fx import Node
 
 from ..errors import BadInput, UnsupportedOperator
-from ..storage import atomic_folder
 from .artifact import Artifact, TensorSpec
+from .coreml_package import add_classifier, describe, modules, write_package
+from .coreml_program import add_probabilities, module_path, prepare
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
 PRECISIONS = ("float32", "float16", "int8")
@@ -44,13 +38,6 @@ _RECODING_PASSES = {
     "common::distributive_quantized_binary_op_scale_normalization",
     "common::const_deduplication",
 }
-_METADATA_FIELDS = {
-    "author": "author",
-    "license": "license",
-    "version": "versionString",
-    "description": "shortDescription",
-}
-_CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
 _PROBABILITIES = "probabilities"
 
 
@@ -102,11 +89,11 @@ def to_coreml(
         import coremltools as ct
 
         lowered = program.run_decompositions({})
-    biases = _prepare(lowered)
+    biases = prepare(lowered)
     inputs = [_value_of(lowered, name) for name in lowered.graph_signature.user_inputs]
     outputs = [_value_of(lowered, name) for name in lowered.graph_signature.user_outputs]
     if labels is not None:
-        _add_probabilities(lowered, outputs, labels)
+        add_probabilities(lowered, outputs, labels)
     results = [_value_of(lowered, name) for name in lowered.graph_signature.user_outputs]
     names = [*output_names, *([_PROBABILITIES] if labels is not None else [])]
     pipeline = ct.PassPipeline()
@@ -120,15 +107,16 @@ def to_coreml(
                 outputs=[ct.TensorType(name=name, dtype=_numpy_type(value)) for name, value in zip(names, results)],
                 compute_precision=ct.precision.FLOAT16 if precision == "float16" else ct.precision.FLOAT32,
                 minimum_deployment_target=getattr(ct.target, minimum_target),
-                classifier_config=_classifier(ct, labels),
                 pass_pipeline=pipeline,
                 skip_model_load=True,
             )
     except Exception as error:
-        raise _refused(error, lowered) from error
+        raise _refused(error, lowered, path) from error
     spec = model.get_spec()
-    _describe(spec, metadata or {})
-    _write_package(path, spec, Path(model.weights_dir))
+    if labels is not None:
+        add_classifier(spec, _PROBABILITIES, [str(label) for label in labels])
+    describe(spec, metadata or {})
+    write_package(path, spec, Path(model.weights_dir))
     details = {"coremltools": ct.__version__, "minimum_target": minimum_target}
     if biases:
         details["biases"] = (
@@ -140,7 +128,7 @@ def to_coreml(
         path=path,
         inputs=tuple(_tensor_spec(name, value) for name, value in zip(input_names, inputs)),
         outputs=tuple(_tensor_spec(name, value) for name, value in zip(output_names, outputs)),
-        modules=_modules(spec, lowered, dict(zip(names, lowered.graph_signature.user_outputs))),
+        modules=modules(spec, lowered, dict(zip(names, lowered.graph_signature.user_outputs))),
         details=details,
     )
 
@@ -202,160 +190,24 @@ def _input_type(ct: Any, name: str, value: Tensor, image: bool) -> Any:
     return ct.ImageType(name=name, shape=tuple(value.shape), color_layout=layout, channel_first=True)
 
 
-def _classifier(ct: Any, labels: Sequence[str] | None) -> Any:
-    if labels is None:
-        return None
-    return ct.ClassifierConfig([str(label) for label in labels], predicted_probabilities_output=_PROBABILITIES)
-
-
-def _prepare(program: ExportedProgram) -> int:
-    """Makes the program fit Core ML, in place; returns how many int32 biases became float.
-
-    1. An int32 buffer under a dequantize becomes a float buffer, computed by that very operator.
-    2. A quantize over less than the whole int8 range is refused: Core ML's has no limits to set.
-    """
-    program._state_dict = dict(program.state_dict)  # the caller's program keeps its own
-    program._constants = dict(program.constants)
-    signature = program.graph_signature
-    targets = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
-    biases = 0
-    for node in list(program.graph.nodes):
-        if node.op != "call_function":
-            continue
-        operator = str(node.target)
-        if operator.startswith("quantized_decomposed.dequantize") and node.args[-1] == torch.int32:
-            _fold_bias(program, node, targets)
-            biases += 1
-        elif operator.startswith("quantized_decomposed.quantize_per_tensor") and node.args[3:5] not in (
-            (-128, 127),
-            (0, 255),
-        ):
-            what = f"{operator} to {node.args[3]}..{node.args[4]}"
-            raise UnsupportedOperator(what, _module_path(node), "coreml", "quantize activations to -128..127")
-    program.graph.lint()
-    program.graph_module.recompile()
-    return biases
-
-
-def _fold_bias(program: ExportedProgram, node: Node, targets: dict[str, str]) -> None:
-    def tensor(argument: Any) -> Any:
-        if not isinstance(argument, Node):
-            return argument
-        target = targets[argument.name]
-        return program.state_dict[target] if target in program.state_dict else program.constants[target]
-
-    placeholder = node.args[0]
-    assert isinstance(placeholder, Node)
-    assert callable(node.target)
-    value = node.target(*(tensor(argument) for argument in node.args))
-    home = program.state_dict if targets[placeholder.name] in program.state_dict else program.constants
-    home[targets[placeholder.name]] = value
-    placeholder.meta["val"] = node.meta["val"]
-    node.replace_all_uses_with(placeholder)
-    program.graph.erase_node(node)
-
-
-def _add_probabilities(program: ExportedProgram, outputs: Sequence[Tensor], labels: Sequence[str]) -> None:
-    """Adds the softmax of the only output as a second one, which the classifier reads."""
-    if len(outputs) != 1 or outputs[0].dim() != 2 or outputs[0].shape[-1] != len(labels):
-        shapes = ", ".join(str(tuple(value.shape)) for value in outputs)
-        raise BadInput(f"{len(labels)} labels need one output of (1, {len(labels)}), got {shapes}; mend the labels")
-    graph = program.graph
-    end = graph.output_node()
-    (logits,) = end.args[0]  # type: ignore[misc]
-    with graph.inserting_before(end):
-        softmax = graph.call_function(torch.ops.aten._softmax.default, (logits, -1, False))
-    softmax.meta["val"] = outputs[0]
-    end.args = ((logits, softmax),)
-    argument = TensorArgument(name=softmax.name)
-    program.graph_signature.output_specs.append(OutputSpec(OutputKind.USER_OUTPUT, argument, None))
-    program.graph_module.recompile()
-
-
-def _module_path(node: Node) -> str:
-    """`stages.0.1.fc1` for a node; a second call of one module carries no `@1`."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return re.sub(r"@\d+", "", str(stack[-1][0])) if stack else ""
-
-
-def _refused(error: Exception, program: ExportedProgram) -> Exception:
-    """The error as one line: the operator under conversion is the `node` of coremltools' `convert_single_node`."""
+def _refused(error: Exception, program: ExportedProgram, path: Path) -> Exception:
+    """The error as one line: what coremltools was reading or converting is the `node` of these two functions of its."""
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_name == "convert_single_node":
+        if trace.tb_frame.f_code.co_name in ("from_exir_node", "convert_single_node"):
             name = trace.tb_frame.f_locals["node"].name
             node = next((n for n in program.graph.nodes if n.name == name), None)
             if node is not None:
-                return UnsupportedOperator(str(node.target), _module_path(node), "coreml", _mend(error))
+                return UnsupportedOperator(str(node.target), module_path(node), "coreml", _mend(error))
         trace = trace.tb_next
     if isinstance(error, BadInput):
         return error
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return BadInput(f"coremltools could not convert the program ({first}); export another target, or report it")
+    return BadInput(f"{path}: coremltools could not convert the program ({first}); export another target, or report it")
 
 
 def _mend(error: Exception) -> str:
-    why = "" if isinstance(error, NotImplementedError) else f" (coremltools: {str(error).strip().splitlines()[0]})"
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    lacking = isinstance(error, NotImplementedError) or first.startswith("Unsupported fx node")
+    why = "" if lacking else f" (coremltools: {first})"
     return f"write it with other operators{why}"
-
-
-def _describe(spec: Any, metadata: dict[str, str]) -> None:
-    """Fills in the metadata; the date of conversion goes, as it would make every day's bytes differ."""
-    fields = spec.description.metadata
-    fields.userDefined.pop(_CONVERSION_DATE, None)
-    for key, value in metadata.items():
-        if key in _METADATA_FIELDS:
-            setattr(fields, _METADATA_FIELDS[key], value)
-        else:
-            fields.userDefined[key] = value
-
-
-def _write_package(path: Path, spec: Any, weights: Path) -> None:
-    """Writes the package with identifiers drawn from its content, where coremltools draws random ones."""
-    with atomic_folder(path) as folder:
-        content = folder / "Data" / "com.apple.CoreML"
-        content.mkdir(parents=True)
-        model = spec.SerializeToString(deterministic=True)
-        (content / "model.mlmodel").write_bytes(model)
-        shutil.copytree(weights, content / "weights")
-        items = {
-            "model.mlmodel": ("Specification", model),
-            "weights": ("Weights", (content / "weights/weight.bin").read_bytes()),
-        }
-        identifiers = {name: str(uuid.UUID(hashlib.sha256(data).hexdigest()[:32])) for name, (_, data) in items.items()}
-        manifest = {
-            "fileFormatVersion": "1.0.0",
-            "itemInfoEntries": {
-                identifiers[name]: {
-                    "author": "com.apple.CoreML",
-                    "description": f"CoreML Model {what}",
-                    "name": name,
-                    "path": f"com.apple.CoreML/{name}",
-                }
-                for name, (what, _) in items.items()
-            },
-            "rootModelIdentifier": identifiers["model.mlmodel"],
-        }
-        (folder / "Manifest.json").write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _modules(spec: Any, program: ExportedProgram, outputs: dict[str, str]) -> dict[str, str]:
-    """Value name -> module path ("" for the network itself) of what is computed; see the head of this file."""
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "call_function"}
-    body = spec.mlProgram.functions["main"]
-    found = {}
-    for operation in body.block_specializations[body.opset].operations:
-        if operation.type == "const":
-            continue
-        name = operation.attributes["name"].immediateValue.tensor.strings.values[0]
-        for value in operation.outputs:
-            stem = outputs.get(value.name, name)
-            while stem and stem not in nodes:
-                stem = stem.rpartition("_")[0]
-            if stem:
-                found[value.name] = _module_path(nodes[stem])
-    return found

@@ -33,8 +33,10 @@ def _border(size: int, before: int, after: int, mode: str) -> Tensor:
 
 
 def reshape(x: Tensor, *, shape: Sequence[int]) -> Tensor:
-    """-1 is what remains; 0 keeps the size at that place."""
-    return x.reshape([x.shape[i] if size == 0 and x.numel() else size for i, size in enumerate(shape)])
+    """-1 is what remains; 0 keeps the size of x at that place counted from the right (1 where x has none), as iOS 17."""
+    shift = x.dim() - len(shape)
+    kept = [1 if i + shift < 0 else x.shape[i + shift] for i in range(len(shape))]
+    return x.reshape([old if new == 0 else new for old, new in zip(kept, shape)])
 
 
 def transpose(x: Tensor, *, perm: Sequence[int]) -> Tensor:

@@ -1,0 +1,120 @@
+"""The Core ML specification after conversion: classifier, metadata, module paths, and writing it as a package."""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from ..storage import atomic_folder
+from .coreml_program import module_path
+
+_METADATA_FIELDS = {
+    "author": "author",
+    "license": "license",
+    "version": "versionString",
+    "description": "shortDescription",
+}
+_CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
+
+
+def add_classifier(spec: Any, probabilities: str, labels: Sequence[str]) -> None:
+    """Puts `classLabel` and `classLabel_probs` in place of the output `probabilities`, (1, classes).
+
+    coremltools' own `ClassifierConfig` fails beside named outputs when the network has another output, as here, where
+    the logits stay; the operation and the features are the same that it writes.
+    """
+    from coremltools.converters.mil.backend.mil import helper
+
+    label, scores = "classLabel", "classLabel_probs"
+    body = spec.mlProgram.functions["main"]
+    block = body.block_specializations[body.opset]
+    string = helper.create_scalar_value("").type
+    operation = block.operations.add(type="classify")
+    operation.inputs["probabilities"].arguments.add(name=probabilities)
+    operation.inputs["classes"].arguments.add(value=helper.create_list_scalarvalue(list(labels), str))
+    operation.attributes["name"].CopyFrom(helper.create_scalar_value("classify_0"))
+    operation.outputs.add(name=label, type=string)
+    dictionary = operation.outputs.add(name=scores).type.dictionaryType
+    dictionary.keyType.CopyFrom(string)
+    dictionary.valueType.tensorType.dataType = 12  # FLOAT64 in MIL.proto
+    block.outputs[:] = [label, scores, *(name for name in block.outputs if name != probabilities)]
+    features = [feature for feature in spec.description.output if feature.name != probabilities]
+    del spec.description.output[:]
+    spec.description.output.add(name=label).type.stringType.SetInParent()
+    spec.description.output.add(name=scores).type.dictionaryType.stringKeyType.SetInParent()
+    spec.description.output.extend(features)
+    spec.description.predictedFeatureName = label
+    spec.description.predictedProbabilitiesName = scores
+
+
+def describe(spec: Any, metadata: dict[str, str]) -> None:
+    """Fills in the metadata; the date of conversion goes, as it would make every day's bytes differ."""
+    fields = spec.description.metadata
+    fields.userDefined.pop(_CONVERSION_DATE, None)
+    for key, value in metadata.items():
+        if key in _METADATA_FIELDS:
+            setattr(fields, _METADATA_FIELDS[key], value)
+        else:
+            fields.userDefined[key] = value
+
+
+def write_package(path: Path, spec: Any, weights: Path) -> None:
+    """Writes the package with identifiers drawn from its content, where coremltools draws random ones."""
+    with atomic_folder(path) as folder:
+        content = folder / "Data" / "com.apple.CoreML"
+        content.mkdir(parents=True)
+        model = spec.SerializeToString(deterministic=True)
+        (content / "model.mlmodel").write_bytes(model)
+        items = {"model.mlmodel": ("Specification", model)}
+        if (weights / "weight.bin").is_file():  # a network without large constants has none
+            shutil.copytree(weights, content / "weights")
+            items["weights"] = ("Weights", (content / "weights" / "weight.bin").read_bytes())
+        identifiers = {name: str(uuid.UUID(hashlib.sha256(data).hexdigest()[:32])) for name, (_, data) in items.items()}
+        manifest = {
+            "fileFormatVersion": "1.0.0",
+            "itemInfoEntries": {
+                identifiers[name]: {
+                    "author": "com.apple.CoreML",
+                    "description": f"CoreML Model {what}",
+                    "name": name,
+                    "path": f"com.apple.CoreML/{name}",
+                }
+                for name, (what, _) in items.items()
+            },
+            "rootModelIdentifier": identifiers["model.mlmodel"],
+        }
+        (folder / "Manifest.json").write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def modules(spec: Any, program: ExportedProgram, outputs: dict[str, str]) -> dict[str, str]:
+    """Value name -> module path ("" for the network itself) of what is computed.
+
+    By the longest name of an fx node that begins the operation's name, or, for `quantize`, which coremltools numbers on
+    its own, by the node that the following `dequantize` reads.
+    """
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "call_function"}
+    body = spec.mlProgram.functions["main"]
+    operations = [op for op in body.block_specializations[body.opset].operations if op.type != "const"]
+    found: dict[str, str] = {}
+    for operation in reversed(operations):
+        stem = operation.attributes["name"].immediateValue.tensor.strings.values[0]
+        for value in operation.outputs:
+            node = _origin(outputs.get(value.name, stem), nodes)
+            if node is None:
+                continue
+            found[value.name] = module_path(node)
+            if operation.type == "dequantize" and isinstance(node.args[0], Node):
+                found[operation.inputs["input"].arguments[0].name] = module_path(node.args[0])
+    return found
+
+
+def _origin(name: str, nodes: dict[str, Node]) -> Node | None:
+    while name and name not in nodes:
+        name = name.rpartition("_")[0]
+    return nodes.get(name)

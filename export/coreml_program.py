@@ -1,0 +1,87 @@
+"""Makes a `torch.export` program fit Core ML, before conversion."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind, OutputSpec, TensorArgument
+from torch.fx import Node
+
+from ..errors import BadInput, UnsupportedOperator
+
+
+def prepare(program: ExportedProgram) -> int:
+    """Rewrites the program in place; returns how many int32 biases became float.
+
+    1. An int32 buffer under a dequantize becomes a float buffer, computed by that very operator.
+    2. A quantize over less than the whole int8 range is refused: Core ML's has no limits to set.
+    """
+    program._state_dict = dict(program.state_dict)  # the caller's program keeps its own
+    program._constants = dict(program.constants)
+    signature = program.graph_signature
+    targets = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    biases = 0
+    for node in list(program.graph.nodes):
+        if node.op != "call_function":
+            continue
+        operator = str(node.target)
+        if operator.startswith("quantized_decomposed.dequantize") and node.args[-1] == torch.int32:
+            _fold_bias(program, node, targets)
+            biases += 1
+        elif operator.startswith("quantized_decomposed.quantize_per_tensor") and node.args[3:5] not in (
+            (-128, 127),
+            (0, 255),
+        ):
+            what = f"{operator} to {node.args[3]}..{node.args[4]}"
+            raise UnsupportedOperator(what, module_path(node), "coreml", "quantize activations to -128..127")
+    program.graph.lint()
+    program.graph_module.recompile()
+    return biases
+
+
+def _fold_bias(program: ExportedProgram, node: Node, targets: dict[str, str]) -> None:
+    def tensor(argument: Any) -> Any:
+        if not isinstance(argument, Node):
+            return argument
+        target = targets[argument.name]
+        return program.state_dict[target] if target in program.state_dict else program.constants[target]
+
+    placeholder = node.args[0]
+    assert isinstance(placeholder, Node)
+    assert callable(node.target)
+    value = node.target(*(tensor(argument) for argument in node.args))
+    home = program.state_dict if targets[placeholder.name] in program.state_dict else program.constants
+    home[targets[placeholder.name]] = value
+    placeholder.meta["val"] = node.meta["val"]
+    node.replace_all_uses_with(placeholder)
+    program.graph.erase_node(node)
+
+
+def add_probabilities(program: ExportedProgram, outputs: Sequence[Tensor], labels: Sequence[str]) -> None:
+    """Adds the softmax of the only output as a second one, which the classifier reads."""
+    if len(outputs) != 1 or outputs[0].dim() != 2 or outputs[0].shape[-1] != len(labels):
+        shapes = ", ".join(str(tuple(value.shape)) for value in outputs)
+        raise BadInput(f"{len(labels)} labels need one output of (1, {len(labels)}), got {shapes}; mend the labels")
+    graph = program.graph
+    end = graph.output_node()
+    (logits,) = end.args[0]
+    with graph.inserting_before(end):
+        softmax = graph.call_function(torch.ops.aten._softmax.default, (logits, -1, False))
+    softmax.meta["val"] = outputs[0]
+    end.args = ((logits, softmax),)
+    argument = TensorArgument(name=softmax.name)
+    program.graph_signature.output_specs.append(OutputSpec(OutputKind.USER_OUTPUT, argument, None))
+    program.graph_module.recompile()
+
+
+def module_path(node: Node) -> str:
+    """`stages.0.1.fc1` for a node; a second call of one module carries no `@1`."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return re.sub(r"@\d+", "", str(stack[-1][0])) if stack else ""
