@@ -1,6 +1,7 @@
 """`CoremlSession`: a Core ML package ready to run, natively on macOS and by our own evaluator elsewhere."""
 
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ class CoremlSession:
         self.path = Path(path)
         self.program = load_program(self.path)
         self._native = _load_native(self.path) if (sys.platform == "darwin" if native is None else native) else None
-        self._evaluator = Evaluator(self.program, threads)
+        self._threads = threads
+        if self._native is None:
+            _ = self._evaluator  # an operator that is lacking shows now
         self.engine = EVALUATOR if self._native is None else NATIVE
         description = self.program.description
         self._labels = _labels(self.program)
@@ -68,6 +71,10 @@ class CoremlSession:
     def intermediates(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Every value computed on the way, by the evaluator on every system: Core ML shows none."""
         return self._evaluator.intermediates(self._checked(inputs))
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.program, self._threads)
 
     def _spec(self, feature: Any) -> TensorSpec:
         """Name, shape and dtype of an input or output, from its feature and its value in the program."""

@@ -78,6 +78,12 @@ LAYOUT = [
         for mode in ("reflect", "replicate")
     ),
     case(
+        "crop",
+        "x",
+        lambda mb, x: mb.crop(x=x, crop_height=[1, 2], crop_width=[0, 1]),
+        lambda x: x[:, :, 1:4, :2],
+    ),
+    case(
         "range",
         "n",
         lambda mb, x: mb.range_1d(start=np.int32(1), end=np.int32(11), step=np.int32(3)),

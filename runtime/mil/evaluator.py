@@ -108,11 +108,6 @@ class Evaluator:
                         found[value.name] = release(result, value.dtype)
         return found
 
-    def constant(self, name: str) -> np.ndarray | None:
-        """The value `name` if it is known without a run (a constant or what follows from constants), in held form."""
-        slot = self._slots.get(name, -1)
-        return np.asarray(self._constants[slot]) if slot in self._known else None
-
     def _memory(self, inputs: dict[str, np.ndarray]) -> list[Any]:
         memory = list(self._constants)
         for value in self.program.inputs:

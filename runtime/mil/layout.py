@@ -32,8 +32,14 @@ def _border(size: int, before: int, after: int, mode: str) -> Tensor:
     return torch.where(positions < size, positions, 2 * (size - 1) - positions)
 
 
+def crop(x: Tensor, *, crop_height: Sequence[int], crop_width: Sequence[int]) -> Tensor:
+    """Takes rows (top, bottom) and columns (left, right) away; x (N, C, H, W)."""
+    (top, bottom), (left, right) = crop_height, crop_width
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
 def reshape(x: Tensor, *, shape: Sequence[int]) -> Tensor:
-    """-1 is what remains; 0 keeps the size of x at that place counted from the right (1 where x has none), as iOS 17."""
+    """-1 is what remains; 0 keeps the size of x at that place, counted from the right (1 where x has none)."""
     shift = x.dim() - len(shape)
     kept = [1 if i + shift < 0 else x.shape[i + shift] for i in range(len(shape))]
     return x.reshape([old if new == 0 else new for old, new in zip(kept, shape)])
@@ -155,6 +161,7 @@ def space_to_depth(x: Tensor, *, block_size: int) -> Tensor:
 OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "band_part": band_part,
     "concat": concat,
+    "crop": crop,
     "cumsum": cumsum,
     "depth_to_space": depth_to_space,
     "expand_dims": expand_dims,
