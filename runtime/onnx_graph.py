@@ -46,9 +46,9 @@ class OnnxGraph:
         consumers: value name -> the nodes that read it.
     """
 
-    def __init__(self, graph: Any):
+    def __init__(self, graph: Any, path: Path):
         self.nodes: list[Any] = list(graph.node)
-        self.constants: dict[str, np.ndarray] = constants_of(graph)
+        self.constants: dict[str, np.ndarray] = constants_of(graph, path)
         self.inputs = [value.name for value in graph.input if value.name not in self.constants]
         self.outputs = [value.name for value in graph.output]
         self.producers = {name: node for node in self.nodes for name in node.output if name}
@@ -135,4 +135,4 @@ def read_onnx_graph(path: Path, sizes: Mapping[str, int] | None = None) -> OnnxG
         inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise BadInput(f"{path}: shapes cannot be worked out ({first_line(error)})") from error
-    return OnnxGraph(inferred.graph)
+    return OnnxGraph(inferred.graph, path)

@@ -36,8 +36,8 @@ class OnnxSession:
         self.threads = threads
         self.engine = f"onnxruntime {onnxruntime.__version__}"
         self._session = _open(self.path, str(self.path), threads, optimize=True)
-        self.inputs = _specs(self._session.get_inputs())
-        self.outputs = _specs(self._session.get_outputs())
+        self.inputs = _specs(self.path, self._session.get_inputs())
+        self.outputs = _specs(self.path, self._session.get_outputs())
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for inputs by name."""
@@ -84,7 +84,7 @@ def read_weights(path: Path) -> dict[str, IntegerTensor]:
     A MatMul, or a Gemm without transB, keeps its weight (in, out) and is read back as (out, in).
     """
     graph = load_onnx(path).graph
-    constants = constants_of(graph)
+    constants = constants_of(graph, path)
     turned = {
         node.input[1]
         for node in graph.node
@@ -104,7 +104,7 @@ def read_activation_scales(path: Path) -> dict[str, tuple[float, int]]:
     The key is the real value's name; a value quantized a second time is kept under its integer's name.
     """
     graph = load_onnx(path).graph
-    constants = constants_of(graph)
+    constants = constants_of(graph, path)
     scales: dict[str, tuple[float, int]] = {}
     for node in graph.node:
         if node.op_type != "QuantizeLinear" or constants[node.input[1]].size != 1:
@@ -116,17 +116,26 @@ def read_activation_scales(path: Path) -> dict[str, tuple[float, int]]:
     return scales
 
 
-def constants_of(graph: Any) -> dict[str, np.ndarray]:
-    """Initializers and Constant nodes by name."""
+def constants_of(graph: Any, path: Path) -> dict[str, np.ndarray]:
+    """Initializers and Constant nodes by name.
+
+    Raises:
+        BadInput: one does not hold as many values as its shape says; `path` is named.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and "value" in attributes_of(node):
+            tensors[node.output[0]] = attributes_of(node)["value"]
+    return {name: _array(tensor, name, path) for name, tensor in tensors.items()}
+
+
+def _array(tensor: Any, name: str, path: Path) -> np.ndarray:
     from onnx import numpy_helper
 
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            value = attributes_of(node)
-            if "value" in value:
-                constants[node.output[0]] = numpy_helper.to_array(value["value"])
-    return constants
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{path}: constant {name} is damaged ({first_line(error)}); export it again") from error
 
 
 def attributes_of(node: Any) -> dict[str, Any]:
@@ -167,11 +176,11 @@ def _open(path: Path, content: str | bytes, threads: int, optimize: bool) -> Any
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # faults are raised, not printed too
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except faults.NoSuchFile as error:
         raise BadInput(f"{path}: no such file; export it first with `offramp export`") from error
     except (
@@ -181,6 +190,7 @@ def _open(path: Path, content: str | bytes, threads: int, optimize: bool) -> Any
         faults.NotImplemented,
         faults.InvalidArgument,
         faults.RuntimeException,
+        UnicodeDecodeError,
     ) as error:
         raise BadInput(f"{path}: ONNX Runtime cannot load it ({first_line(error)}); export it again") from error
 
@@ -190,12 +200,13 @@ def _run(session: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(names, inputs)))
 
 
-def _specs(arguments: Any) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(
-            argument.name,
-            tuple(size if isinstance(size, int) else None for size in argument.shape),
-            _DTYPES.get(argument.type, argument.type),
-        )
-        for argument in arguments
-    )
+def _specs(path: Path, arguments: Any) -> tuple[TensorSpec, ...]:
+    try:
+        return tuple(_spec(argument) for argument in arguments)
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: damaged ONNX file (a name is not text); export it again") from error
+
+
+def _spec(argument: Any) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) else None for size in argument.shape)
+    return TensorSpec(argument.name, shape, _DTYPES.get(argument.type, argument.type))

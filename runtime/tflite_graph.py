@@ -119,7 +119,7 @@ def read_tflite(path: Path) -> TfliteGraph:
     try:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
         return _graph(model, content)
-    except (struct.error, IndexError, KeyError, ValueError, TypeError, UnicodeDecodeError, OverflowError) as error:
+    except (struct.error, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise BadInput(f"{path}: damaged TFLite file ({type(error).__name__}); export it again") from error
 
 
@@ -128,6 +128,8 @@ def _graph(model: Any, content: bytes) -> TfliteGraph:
     seen: set[str] = set()
     tensors = tuple(_tensor(index, stored, model, content, seen) for index, stored in enumerate(main.tensors))
     operators = tuple(_operator(stored, model) for stored in _listed(main.operators))
+    if any(index >= len(tensors) for op in operators for index in (*op.inputs, *op.outputs)):
+        raise IndexError("an operator reads a tensor that is not there")
     signature = next((s for s in _listed(model.signatureDefs) if s.subgraphIndex == 0), None)
     if signature is not None:
         inputs = {entry.name.decode(): int(entry.tensorIndex) for entry in _listed(signature.inputs)}
@@ -135,6 +137,8 @@ def _graph(model: Any, content: bytes) -> TfliteGraph:
     else:
         inputs = {tensors[index].name: int(index) for index in _listed(main.inputs)}
         outputs = {tensors[index].name: int(index) for index in _listed(main.outputs)}
+    if any(not 0 <= index < len(tensors) for index in (*inputs.values(), *outputs.values())):
+        raise IndexError("the signature names a tensor that is not there")
     return TfliteGraph(tensors, operators, inputs, outputs, len(model.subgraphs))
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from offramp.errors import BadInput
 from offramp.export.artifact import TensorSpec
 from offramp.quant.codes import IntegerTensor
+from offramp.runtime.onnx_graph import read_onnx_graph
 from offramp.runtime.onnx_session import OnnxSession, read_activation_scales, read_weights
 from offramp.runtime.session import open_session
 from onnx import TensorProto, helper, numpy_helper
@@ -106,6 +107,22 @@ def test_a_file_cut_short_is_one_line_naming_it(tmp_path_factory, fraction):
     with pytest.raises(BadInput, match=r"net\.onnx: ") as caught:
         OnnxSession(path).run({"image": np.zeros((1, 3), np.float32)})
     assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_byte_never_gives_another_kind_of_error(tmp_path_factory, data):
+    path = qdq_linear(tmp_path_factory.mktemp("damaged") / "net.onnx")
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    faults = []
+    for read in (OnnxSession, read_onnx_graph):
+        try:
+            read(path)
+        except BadInput as error:
+            faults.append(str(error))
+    assert all("net.onnx" in fault and "\n" not in fault for fault in faults)
 
 
 def test_a_missing_file_says_how_to_make_it(tmp_path):

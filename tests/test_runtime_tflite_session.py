@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from offramp.errors import BadInput
 from offramp.export.artifact import TensorSpec
+from offramp.runtime.macs import count_tflite
 from offramp.runtime.session import open_session
 from offramp.runtime.tflite_graph import TfliteTensor, read_tflite
 from offramp.runtime.tflite_session import (
@@ -141,6 +142,22 @@ def test_a_file_cut_short_is_one_line_naming_it(int8_file, tmp_path_factory, fra
     with pytest.raises(BadInput, match=r"cut\.tflite: ") as caught:
         TfliteSession(path)
     assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_byte_never_gives_another_kind_of_error(int8_file, tmp_path_factory, data):
+    content = bytearray(int8_file.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("damaged") / "net.tflite"
+    path.write_bytes(content)
+    faults = []
+    for read in (count_tflite, read_weights, read_activation_scales):
+        try:
+            read(path)
+        except BadInput as error:
+            faults.append(str(error))
+    assert all("net.tflite" in fault and "\n" not in fault for fault in faults)
 
 
 def test_another_kind_of_file_is_refused(tmp_path):

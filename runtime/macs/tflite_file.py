@@ -27,7 +27,11 @@ def count_tflite(path: Path, modules: Mapping[str, str] | None = None) -> MacCou
             continue
         places, formula = rule
         inputs = _inputs(graph, operator)
-        macs = formula(inputs, graph.tensors[operator.outputs[0]], operator)
+        try:
+            macs = formula(inputs, graph.tensors[operator.outputs[0]], operator)
+        except IndexError:  # a form with fewer inputs or sizes than the rule knows
+            uncounted.append(f"{operator.name} ({name})")
+            continue
         operands = [inputs[place] for place in places]
         bits = max(_bits(tensor) for tensor in operands)
         operations.append(CountedOperation(name, operator.name, (modules or {}).get(name, ""), macs, bits))
