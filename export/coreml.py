@@ -25,9 +25,10 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from ..errors import BadInput, UnsupportedOperator
+from ..quant.graph import module_path
 from .artifact import Artifact, TensorSpec
 from .coreml_package import add_classifier, describe, modules, write_package
-from .coreml_program import add_probabilities, module_path, prepare
+from .coreml_program import add_probabilities, prepare
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
 PRECISIONS = ("float32", "float16", "int8")

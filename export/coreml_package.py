@@ -11,8 +11,8 @@ from typing import Any
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from ..quant.graph import module_path
 from ..storage import atomic_folder
-from .coreml_program import module_path
 
 _METADATA_FIELDS = {
     "author": "author",

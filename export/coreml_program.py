@@ -1,6 +1,5 @@
 """Makes a `torch.export` program fit Core ML, before conversion."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +10,15 @@ from torch.export.graph_signature import OutputKind, OutputSpec, TensorArgument
 from torch.fx import Node
 
 from ..errors import BadInput, UnsupportedOperator
+from ..quant.graph import module_path
 
 
 def prepare(program: ExportedProgram) -> int:
     """Rewrites the program in place; returns how many int32 biases became float.
 
     1. An int32 buffer under a dequantize becomes a float buffer, computed by that very operator.
-    2. A quantize over less than the whole int8 range is refused: Core ML's has no limits to set.
+    2. The dequantize of an int8 buffer takes the buffer's name, dots as underscores, under which it is read back.
+    3. A quantize over less than the whole int8 range is refused: Core ML's has no limits to set.
     """
     program._state_dict = dict(program.state_dict)  # the caller's program keeps its own
     program._constants = dict(program.constants)
@@ -27,6 +28,7 @@ def prepare(program: ExportedProgram) -> int:
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
+    taken = {node.name for node in program.graph.nodes}
     biases = 0
     for node in list(program.graph.nodes):
         if node.op != "call_function":
@@ -35,6 +37,10 @@ def prepare(program: ExportedProgram) -> int:
         if operator.startswith("quantized_decomposed.dequantize") and node.args[-1] == torch.int32:
             _fold_bias(program, node, targets)
             biases += 1
+        elif operator.startswith("quantized_decomposed.dequantize") and node.args[0].name in targets:
+            name = targets[node.args[0].name].replace(".", "_")
+            node.name = node.name if name in taken else name
+            taken.add(node.name)
         elif operator.startswith("quantized_decomposed.quantize_per_tensor") and node.args[3:5] not in (
             (-128, 127),
             (0, 255),
@@ -79,9 +85,3 @@ def add_probabilities(program: ExportedProgram, outputs: Sequence[Tensor], label
     argument = TensorArgument(name=softmax.name)
     program.graph_signature.output_specs.append(OutputSpec(OutputKind.USER_OUTPUT, argument, None))
     program.graph_module.recompile()
-
-
-def module_path(node: Node) -> str:
-    """`stages.0.1.fc1` for a node; a second call of one module carries no `@1`."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return re.sub(r"@\d+", "", str(stack[-1][0])) if stack else ""

@@ -1,16 +1,17 @@
 """Watches a captured network over calibration samples with constant memory: ranges first, then histograms."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import GraphModule, Node
 
 from ..errors import BadInput
 
 BINS = 2048
+_HELD_BYTES = 64 << 20  # activations kept between two updates of the statistics
 
 
 @dataclass
@@ -27,20 +28,6 @@ class Observed:
         return (edges[:-1] + edges[1:]) / 2
 
 
-class _Watcher(Interpreter):
-    """Runs the graph and shows every watched value to a callback."""
-
-    def __init__(self, module: GraphModule, watched: set[str], see):  # type: ignore[no-untyped-def]
-        super().__init__(module)
-        self.watched, self.see = watched, see
-
-    def run_node(self, node: Node) -> object:
-        value = super().run_node(node)
-        if node.name in self.watched and isinstance(value, Tensor):
-            self.see(node.name, value)
-        return value
-
-
 def observe(
     module: GraphModule, samples: Sequence[tuple[Tensor, ...]], names: set[str], histograms: bool = True
 ) -> dict[str, Observed]:
@@ -53,25 +40,52 @@ def observe(
         BadInput: no samples, a sample of the wrong shape, or a value that is NaN or infinite (named).
     """
     check_samples(module, samples)
+    watching = _returning(module, sorted(names))
     seen = {name: Observed() for name in names}
-
-    def widen(name: str, value: Tensor) -> None:
-        low, high = (float(v) for v in torch.aminmax(value))
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise BadInput(f"{name}: NaN or infinite during calibration; check the calibration samples and the weights")
-        seen[name].low, seen[name].high = min(seen[name].low, low), max(seen[name].high, high)
-
-    def count(name: str, value: Tensor) -> None:
-        spot = seen[name]
-        if spot.high > spot.low:
-            spot.histogram += torch.histc(value.float(), BINS, spot.low, spot.high).long().numpy()
-
-    with torch.no_grad():
-        for see in (widen, count) if histograms else (widen,):
-            watcher = _Watcher(module, names, see)
-            for sample in samples:
-                watcher.run(*sample)
+    for update in (_widen, _count) if histograms else (_widen,):
+        for name, values in _gathered(watching, samples, sorted(names)):
+            update(name, values, seen[name])
     return seen
+
+
+def _widen(name: str, values: Tensor, spot: Observed) -> None:
+    low, high = (float(v) for v in torch.aminmax(values))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise BadInput(f"{name}: NaN or infinite during calibration; check the calibration samples and the weights")
+    spot.low, spot.high = min(spot.low, low), max(spot.high, high)
+
+
+def _count(_: str, values: Tensor, spot: Observed) -> None:
+    if spot.high > spot.low:
+        spot.histogram += torch.histc(values.float(), BINS, spot.low, spot.high).long().numpy()
+
+
+def _returning(module: GraphModule, names: list[str]) -> GraphModule:
+    """A copy of the network that returns the named values in place of its outputs."""
+    graph = torch.fx.Graph()
+    copied: dict[Node, Node] = {}
+    for node in module.graph.nodes:
+        if node.op != "output":
+            copied[node] = graph.node_copy(node, lambda old: copied[old])
+    by_name = {node.name: copied[node] for node in copied}
+    graph.output(tuple(by_name[name] for name in names))
+    return GraphModule(module, graph)
+
+
+def _gathered(
+    watching: GraphModule, samples: Sequence[tuple[Tensor, ...]], names: list[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, values of several samples, flat), a few samples at a time: one call of a statistic costs as much for one."""
+    held: list[list[Tensor]] = [[] for _ in names]
+    size = 0
+    with torch.no_grad():
+        for index, sample in enumerate(samples):
+            for values, value in zip(held, watching(*sample)):
+                values.append(value.flatten())
+                size += value.numel() * value.element_size()
+            if size > _HELD_BYTES or index == len(samples) - 1:
+                yield from ((name, torch.cat(values)) for name, values in zip(names, held))
+                held, size = [[] for _ in names], 0
 
 
 def check_samples(module: GraphModule, samples: Sequence[tuple[Tensor, ...]]) -> None:

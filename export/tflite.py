@@ -1,0 +1,154 @@
+"""Writes TFLite through LiteRT's converter, with integer kernels wherever the quantized program has integer operators.
+
+The converter is given the program with its weights unfolded (see `unfold.py`) and told that the quantization is static;
+without the second it silently leaves every convolution in float.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.fx import Node
+
+from ..errors import UnsupportedOperator
+from ..quant.capture import module_paths
+from ..quant.graph import module_path
+from ..storage import atomic_path
+from .artifact import Artifact, TensorSpec
+from .tflite_rewrites import float_border, halve_weights, name_border, name_tensors, pack_model, read_model
+from .unfold import unfold
+
+
+def to_tflite(
+    program: torch.export.ExportedProgram,
+    path: Path,
+    *,
+    input_names: tuple[str, ...],
+    output_names: tuple[str, ...],
+    precision: str,
+    integer_io: bool = False,
+    labels: tuple[str, ...] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> Artifact:
+    """Writes `program` as one TFLite file with the signature `serving_default`.
+
+    Args:
+        program: a float program or a quantized one.
+        input_names, output_names: the names of the signature, in order.
+        precision: `float32`, `float16` (weights stored in half the bytes) or `int8`.
+        integer_io: take and give int8 codes at the border instead of float (int8 only).
+        labels, metadata: appended as a zip of `labels.txt` and `metadata.json`, which readers of the format skip.
+
+    Raises:
+        UnsupportedOperator: LiteRT has no form of an operator (named with its module path).
+    """
+    model = read_model(_convert(program, input_names, precision))
+    name_border(model, input_names, output_names)
+    values = name_tensors(model, program)
+    if precision == "int8" and not integer_io:
+        float_border(model)
+    if precision == "float16":
+        halve_weights(model)
+    with atomic_path(path) as beside:
+        beside.write_bytes(pack_model(model))
+        if labels or metadata:
+            _append_files(beside, labels or (), metadata or {})
+    paths = module_paths(program)
+    modules = {value: paths.get(name, "") for value, name in values.items()}
+    inputs, outputs = _specs(program, input_names, output_names)
+    details = {"signature": "serving_default", "border": "int8" if integer_io and precision == "int8" else "float32"}
+    return Artifact("tflite", precision, Path(path), inputs, outputs, modules, details)
+
+
+def _convert(program: torch.export.ExportedProgram, input_names: tuple[str, ...], precision: str) -> bytes:
+    """The flatbuffer that LiteRT's converter gives, its tensors named after the program's values."""
+    module = unfold(program)
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    examples = {name: _example(node) for name, node in zip(input_names, placeholders)}
+    for name, node in zip(input_names, placeholders):
+        node.name, node.target = name, name
+    for node in module.graph.nodes:
+        # The converter names tensors by class and name of each module on the stack; one entry without a name leaves
+        # just this text, and so every tensor carries the name of the value it holds.
+        node.meta["nn_module_stack"] = {"value": ("", node.name)}
+    module.recompile()
+    try:
+        with _quiet():
+            import litert_torch
+            from litert_torch.quantize import pt2e_quantizer, quant_config
+
+            static = pt2e_quantizer.PT2EQuantizer().set_global(pt2e_quantizer.get_symmetric_quantization_config())
+            config = quant_config.QuantConfig(pt2e_quantizer=static) if precision == "int8" else None
+            converted = litert_torch.convert(module, sample_kwargs=examples, quant_config=config)
+            return bytes(converted.model_content())
+    except Exception as error:  # the converter raises many kinds; each becomes one line for the user
+        raise _explain(program, error) from error
+
+
+def _example(node: Node) -> torch.Tensor:
+    value = node.meta["val"]
+    return torch.zeros(value.shape, dtype=value.dtype)
+
+
+def _specs(
+    program: torch.export.ExportedProgram, input_names: tuple[str, ...], output_names: tuple[str, ...]
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    user_inputs = set(program.graph_signature.user_inputs)
+    inputs = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in user_inputs]
+    outputs = next(node for node in program.graph.nodes if node.op == "output").args[0]
+
+    def spec(name: str, node: Node) -> TensorSpec:
+        value = node.meta["val"]
+        dtype = str(value.dtype).removeprefix("torch.").replace("int64", "int32")
+        return TensorSpec(name, tuple(value.shape), dtype)
+
+    return (
+        tuple(spec(name, node) for name, node in zip(input_names, inputs)),
+        tuple(spec(name, node) for name, node in zip(output_names, outputs)),
+    )
+
+
+def _append_files(path: Path, labels: tuple[str, ...], metadata: dict[str, str]) -> None:
+    """Appends a zip behind the flatbuffer, with fixed times so that equal input gives equal bytes."""
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo("metadata.json"), json.dumps(metadata, sort_keys=True, indent=1))
+        if labels:
+            archive.writestr(zipfile.ZipInfo("labels.txt"), "\n".join(labels) + "\n")
+
+
+def _explain(program: torch.export.ExportedProgram, error: Exception) -> UnsupportedOperator:
+    text = f"{error} {error.__cause__ or ''}"
+    mend = "replace it in the network or leave this target out"
+    for node in program.graph.nodes:
+        if node.op == "call_function" and str(node.target) in text:
+            return UnsupportedOperator(str(node.target), module_path(node), "tflite", mend)
+    reason = (text.strip() or type(error).__name__).splitlines()[0]
+    return UnsupportedOperator(f"the network ({reason})", "", "tflite", mend)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the converter's progress, written by Python and by C++ alike, off the screen."""
+    os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+        logging.disable(level)
