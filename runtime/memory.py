@@ -101,15 +101,18 @@ def _onnx_buffers(graph: OnnxGraph) -> dict[str, str]:
     for node in graph.nodes:
         if all(name not in buffers for name in node.input):
             continue
-        fused = node.op_type == "DequantizeLinear" and all(
-            reader.output[0] in on_integers for reader in graph.consumers.get(node.output[0], [None])
-        )
+        fused = node.op_type == "DequantizeLinear" and _only_integers_read(graph, node.output[0], on_integers)
         shared = fused or node.op_type in _SHARED
         buffers.update({name: buffers[node.input[0]] if shared else name for name in node.output if name})
     for node in reversed(graph.nodes):
         if node.op_type == "QuantizeLinear" and node.input[0] in graph.producers:
             _write_codes_directly(graph, node, on_integers, buffers)
     return buffers
+
+
+def _only_integers_read(graph: OnnxGraph, name: str, on_integers: set[str]) -> bool:
+    readers = graph.consumers.get(name, [])
+    return name not in graph.outputs and all(reader.output[0] in on_integers for reader in readers)
 
 
 def _write_codes_directly(graph: OnnxGraph, quantize: Any, on_integers: set[str], buffers: dict[str, str]) -> None:

@@ -133,6 +133,6 @@ def read_onnx_graph(path: Path, sizes: Mapping[str, int] | None = None) -> OnnxG
         value.type.tensor_type.ClearField("shape")
     try:
         inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+    except (shape_inference.InferenceError, onnx.checker.ValidationError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: shapes cannot be worked out ({first_line(error)})") from error
     return OnnxGraph(inferred.graph, path)
