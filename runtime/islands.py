@@ -186,7 +186,7 @@ def _quantizer(graph: OnnxGraph, name: str) -> Any:
         return None
     (reader,) = readers
     if reader.op_type == "QuantizeLinear":
-        return reader
+        return reader if all(scale in graph.constants for scale in reader.input[1:]) else None
     if reader.op_type in ("Relu", "Clip") and not _activation_obstacle(graph, reader):
         return _quantizer(graph, reader.output[0])
     return None

@@ -92,7 +92,7 @@ def read_weights(path: Path) -> dict[str, IntegerTensor]:
     }
     weights = {}
     for node in graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+        if node.op_type == "DequantizeLinear" and all(name in constants for name in node.input if name):
             weight = _integer_tensor(node, constants)
             weights[node.input[0]] = _transposed(weight) if node.output[0] in turned else weight
     return weights
@@ -107,13 +107,18 @@ def read_activation_scales(path: Path) -> dict[str, tuple[float, int]]:
     constants = constants_of(graph, path)
     scales: dict[str, tuple[float, int]] = {}
     for node in graph.node:
-        if node.op_type != "QuantizeLinear" or constants[node.input[1]].size != 1:
+        if node.op_type != "QuantizeLinear" or not _has_one_scale(node, constants):
             continue
         zero = constants[node.input[2]] if len(node.input) > 2 else np.zeros((), np.uint8)
         shift = _UNSIGNED_SHIFT if zero.dtype == np.uint8 else 0
         name = node.output[0] if node.input[0] in scales else node.input[0]
         scales[name] = (float(constants[node.input[1]].item()), int(zero.item()) - shift)
     return scales
+
+
+def _has_one_scale(node: Any, constants: dict[str, np.ndarray]) -> bool:
+    """Whether the scale is a constant for the whole tensor; one computed at run time is none to read."""
+    return all(name in constants for name in node.input[1:] if name) and constants[node.input[1]].size == 1
 
 
 def constants_of(graph: Any, path: Path) -> dict[str, np.ndarray]:

@@ -90,6 +90,22 @@ def test_activation_scales_are_given_on_the_int8_side(tmp_path, unsigned):
     assert read_activation_scales(path) == {"image": (pytest.approx(0.1), 2)}
 
 
+def test_scales_computed_at_run_time_are_not_read_as_constants(tmp_path):
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["codes", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["codes", "scale", "zero"], ["real"]),
+        helper.make_node("QuantizeLinear", ["real", "scale", "zero"], ["again"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, kind, [2])
+        for name, kind in (("x", TensorProto.FLOAT), ("again", TensorProto.UINT8))
+    ]
+    graph = helper.make_graph(nodes, "dynamic", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "d.onnx")
+    assert read_activation_scales(tmp_path / "d.onnx") == {}
+    assert read_weights(tmp_path / "d.onnx") == {}
+
+
 def test_wrong_inputs_are_named_together(tmp_path):
     session = OnnxSession(qdq_linear(tmp_path / "net.onnx"))
     with pytest.raises(BadInput, match=r"unknown input picture, expected image; input image is missing"):
