@@ -2,13 +2,14 @@
 
 A quantized program is taken in its canonical form: int8 weight buffers under `quantized_decomposed.dequantize_per_*`
 become `constexpr_affine_dequantize`, `quantize_per_tensor` / `dequantize_per_tensor` pairs on activations become
-`quantize` and `dequantize`, with codes, scales and zero points exactly as given. Two passes of coremltools that choose
-other codes are left out (`_RECODING_PASSES`). Core ML dequantizes nothing wider than 8 bits, so an int32 bias is stored
-as the float32 numbers that the program itself computes from it.
+`quantize` and `dequantize`, with codes, scales and zero points exactly as given. Passes of coremltools that choose
+other codes or names are left out (`_RECODING_PASSES`). Core ML dequantizes nothing wider than 8 bits, so an int32 bias is
+stored as the float32 numbers that the program itself computes from it.
 
-Module paths: coremltools names a value after the fx node it comes from, followed by `_0`, `_1`, ... where a node gives
-several, and an operation likewise, followed by `_cast_fp16` where it casts. `Artifact.modules` therefore looks up the
-longest node name that begins the operation's name, and reads the path from that node's `nn_module_stack`.
+Values carry the names of the fx nodes that they come from, so that a value of the package is found in the program by
+its name, and by the node's `nn_module_stack` the module that computes it (`Artifact.modules`). coremltools names most
+values so by itself; `lower` and `name_values` mend the others. A node that becomes several operations names the last of
+them, and the others have its name with something behind it.
 """
 
 import contextlib
@@ -27,16 +28,17 @@ from torch.export import ExportedProgram
 from ..errors import BadInput, UnsupportedOperator
 from ..quant.graph import module_path
 from .artifact import Artifact, TensorSpec
-from .coreml_package import add_classifier, describe, modules, write_package
-from .coreml_program import add_probabilities, prepare
+from .coreml_package import add_classifier, describe, modules, name_values, write_package
+from .coreml_program import add_probabilities, lower, prepare
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
 PRECISIONS = ("float32", "float16", "int8")
-# The first turns int8 codes with zero point -128 into uint8 with 0, the second rescales the operands of additions; the
-# third drops the names of equal constants, which reading the weights back needs.
+# In order: turns int8 codes with zero point -128 into uint8 with 0; rescales the operands of additions; reshapes codes
+# instead of real values, under names of its own; drops the names of equal constants, by which weights are read back.
 _RECODING_PASSES = {
     "common::nullify_redundant_quantization_zero_point",
     "common::distributive_quantized_binary_op_scale_normalization",
+    "common::int_op_canonicalization",
     "common::const_deduplication",
 }
 _PROBABILITIES = "probabilities"
@@ -89,7 +91,7 @@ def to_coreml(
     with quiet():
         import coremltools as ct
 
-        lowered = program.run_decompositions({})
+        lowered = lower(program)
     biases = prepare(lowered)
     inputs = [_value_of(lowered, name) for name in lowered.graph_signature.user_inputs]
     outputs = [_value_of(lowered, name) for name in lowered.graph_signature.user_outputs]
@@ -114,6 +116,7 @@ def to_coreml(
     except Exception as error:
         raise _refused(error, lowered, path) from error
     spec = model.get_spec()
+    name_values(spec, lowered)
     if labels is not None:
         add_classifier(spec, _PROBABILITIES, [str(label) for label in labels])
     describe(spec, metadata or {})

@@ -5,6 +5,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Sequence
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,7 @@ def add_classifier(spec: Any, probabilities: str, labels: Sequence[str]) -> None
     from coremltools.converters.mil.backend.mil import helper
 
     label, scores = "classLabel", "classLabel_probs"
-    body = spec.mlProgram.functions["main"]
-    block = body.block_specializations[body.opset]
+    block = _block(spec)
     string = helper.create_scalar_value("").type
     operation = block.operations.add(type="classify")
     operation.inputs["probabilities"].arguments.add(name=probabilities)
@@ -92,26 +92,76 @@ def write_package(path: Path, spec: Any, weights: Path) -> None:
         (folder / "Manifest.json").write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def name_values(spec: Any, program: ExportedProgram) -> None:
+    """Gives values the names of the fx nodes they come from where coremltools chose others.
+
+    1. The parts of a split, `split_0`, `split_1`, ..., become the `getitem` nodes that take them.
+    2. A name that no value has goes to the last value of the same shape that descends from its node: `relu_cast_fp16`,
+       which is `relu` computed in float16, becomes `relu`.
+    """
+    operations = _block(spec).operations
+    fixed = {value.name for value in [*spec.description.input, *spec.description.output]}
+    taken = fixed | {value.name for operation in operations for value in operation.outputs}
+    splits = {value.name for operation in operations if operation.type == "split" for value in operation.outputs}
+    nodes = _nodes(program)
+    names: dict[str, str] = {}
+    for operation in reversed(operations):
+        node = None if operation.type in ("const", "quantize") else _origin(_name(operation), nodes)
+        if node is None:
+            continue
+        parts = {user.args[1]: user for user in node.users if user.target is getitem}
+        for index, value in enumerate(operation.outputs):
+            wanted = parts.get(index) if operation.type == "split" else node
+            settled = value.name in fixed or (value.name in nodes and operation.type != "split")
+            if wanted is None or settled or wanted.name in taken - splits:
+                continue
+            value_of = wanted.meta["val"][0] if isinstance(wanted.meta["val"], tuple) else wanted.meta["val"]
+            if _shape(value) == [size if isinstance(size, int) else None for size in value_of.shape]:
+                names[value.name] = wanted.name
+                taken.add(wanted.name)
+    for operation in operations:
+        for value in operation.outputs:
+            value.name = names.get(value.name, value.name)
+        for argument in operation.inputs.values():
+            for binding in argument.arguments:
+                if binding.WhichOneof("binding") == "name":
+                    binding.name = names.get(binding.name, binding.name)
+
+
+def _shape(value: Any) -> list[int | None]:
+    dimensions = value.type.tensorType.dimensions
+    return [d.constant.size if d.WhichOneof("dimension") == "constant" else None for d in dimensions]
+
+
 def modules(spec: Any, program: ExportedProgram, outputs: dict[str, str]) -> dict[str, str]:
     """Value name -> module path ("" for the network itself) of what is computed.
 
-    By the longest name of an fx node that begins the operation's name, or, for `quantize`, which coremltools numbers on
-    its own, by the node that the following `dequantize` reads.
+    By the longest name of an fx node that begins the operation's name; `quantize`, which coremltools numbers on its
+    own, belongs to the module whose value it quantizes.
     """
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "call_function"}
-    body = spec.mlProgram.functions["main"]
-    operations = [op for op in body.block_specializations[body.opset].operations if op.type != "const"]
+    nodes = _nodes(program)
     found: dict[str, str] = {}
-    for operation in reversed(operations):
-        stem = operation.attributes["name"].immediateValue.tensor.strings.values[0]
+    for operation in _block(spec).operations:
         for value in operation.outputs:
-            node = _origin(outputs.get(value.name, stem), nodes)
-            if node is None:
-                continue
-            found[value.name] = module_path(node)
-            if operation.type == "dequantize" and isinstance(node.args[0], Node):
-                found[operation.inputs["input"].arguments[0].name] = module_path(node.args[0])
+            node = _origin(outputs.get(value.name, _name(operation)), nodes)
+            if node is not None:
+                found[value.name] = module_path(node)
+            elif operation.type == "quantize":
+                found[value.name] = found.get(operation.inputs["input"].arguments[0].name, "")
     return found
+
+
+def _block(spec: Any) -> Any:
+    body = spec.mlProgram.functions["main"]
+    return body.block_specializations[body.opset]
+
+
+def _name(operation: Any) -> str:
+    return operation.attributes["name"].immediateValue.tensor.strings.values[0]
+
+
+def _nodes(program: ExportedProgram) -> dict[str, Node]:
+    return {node.name: node for node in program.graph.nodes if node.op == "call_function"}
 
 
 def _origin(name: str, nodes: dict[str, Node]) -> Node | None:

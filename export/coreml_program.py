@@ -1,6 +1,7 @@
 """Makes a `torch.export` program fit Core ML, before conversion."""
 
 from collections.abc import Sequence
+from operator import getitem
 from typing import Any
 
 import torch
@@ -11,6 +12,38 @@ from torch.fx import Node
 
 from ..errors import BadInput, UnsupportedOperator
 from ..quant.graph import module_path
+
+
+def lower(program: ExportedProgram) -> ExportedProgram:
+    """The program in the operators that coremltools reads, its values under the names that they have in `program`.
+
+    Decomposing renames: `reshape` becomes `view`, `batch_norm` a tuple and its `getitem`. By `from_node`, the last
+    operator made from a node takes its name, and the parts of a tuple the names of the parts.
+    """
+    lowered = program.run_decompositions({})
+    before = {node.name: node for node in program.graph.nodes if node.op == "call_function"}
+    after = [node for node in lowered.graph.nodes if node.op == "call_function"]
+    names: dict[Node, str] = {}
+    for node in after:
+        origin = node.meta.get("from_node") or []
+        source = before.get(origin[-1].name) if origin else None
+        if source is None:
+            continue
+        parts = {user.args[1]: user.name for user in source.users if user.target is getitem}
+        if node.target is not getitem and not parts:
+            names = {other: name for other, name in names.items() if name != source.name} | {node: source.name}
+        elif node.target is getitem and node.args[1] in parts:
+            names[node] = parts[node.args[1]]
+    wanted = set(names.values())
+    for node in lowered.graph.nodes:
+        if node in names:
+            node.name = names[node]
+        elif node.name in wanted:
+            node.name = f"{node.name}_inner"
+    results = lowered.graph.output_node().args[0]
+    for spec, node in zip(lowered.graph_signature.output_specs, results):
+        spec.arg.name = node.name
+    return lowered
 
 
 def prepare(program: ExportedProgram) -> int:

@@ -50,6 +50,7 @@ def tidy(model: Any, program: torch.export.ExportedProgram) -> tuple[Any, dict[s
         node.name = node.output[0]
     for initializer in proto.graph.initializer:
         initializer.doc_string = ""
+    _name_quantizer_inputs(proto, paths)
     present = {name for node in proto.graph.node for name in node.output}
     return proto, {name: path for name, path in paths.items() if name in present}
 
@@ -123,6 +124,24 @@ def _name_quantized_values(model: Any, program: torch.export.ExportedProgram) ->
             read = node.inputs[0]
             if op_type == "QuantizeLinear" and read.producer() is not None:
                 read.name = source.args[0].name
+
+
+def _name_quantizer_inputs(proto: Any, paths: dict[str, str]) -> None:
+    """What a quantizer reads carries the program's name for it, also where a rewrite put a new node in its place."""
+    border = {value.name for value in [*proto.graph.input, *proto.graph.output]}
+    taken = {name for node in proto.graph.node for name in node.output}
+    renamed = {}
+    for node in proto.graph.node:
+        if node.op_type == "QuantizeLinear" and node.output[0].endswith("_codes"):
+            name = node.output[0].removesuffix("_codes")
+            if node.input[0] not in border and name not in taken:
+                renamed[node.input[0]] = name
+    for before, after in renamed.items():
+        paths.setdefault(after, paths.get(before, paths.get(f"{after}_codes", "")))
+    for node in proto.graph.node:
+        for field in (node.input, node.output):
+            for place, name in enumerate(field):
+                field[place] = renamed.get(name, name)
 
 
 def _scope(properties: Any) -> str | None:

@@ -69,7 +69,7 @@ def name_tensors(model: Any, program: torch.export.ExportedProgram) -> dict[str,
     for operator in graph.operators:
         if _builtin(model, operator) in _WEIGHTED:
             _name_weights(graph, operator, layers)
-    _name_constants(graph, program)
+    _name_constants(model, program)
     values = _name_values(graph, program, own)
     _number_repeats(graph, own)
     return values
@@ -162,13 +162,20 @@ def _own_tensor(graph: Any, index: int, name: str) -> int:
     return len(graph.tensors) - 1
 
 
-def _name_constants(graph: Any, program: torch.export.ExportedProgram) -> None:
-    """Constant operands of arithmetic, whose quantize carries the buffer's name with `_codes` behind it."""
+def _name_constants(model: Any, program: torch.export.ExportedProgram) -> None:
+    """Constant operands of arithmetic: tensors carry the buffer's name with `_codes` behind it, numbers the operator's."""
+    graph = model.subgraphs[0]
     buffers = set(program.graph_signature.inputs_to_buffers.values())
     for tensor in graph.tensors:
         name = _base(_text(tensor.name)).removesuffix("_codes")
         if not getattr(tensor, "taken", False) and name in buffers:
             tensor.name, tensor.taken = name, True
+    for operator in graph.operators:
+        name = f"{_base(_text(graph.tensors[operator.outputs[0]].name))}_number"
+        if name in buffers and _builtin(model, operator) in ("ADD", "SUB", "MUL"):
+            for place, index in enumerate(operator.inputs):
+                if model.buffers[graph.tensors[index].buffer].data is not None:
+                    operator.inputs[place] = _own_tensor(graph, index, name)
 
 
 def _name_values(graph: Any, program: torch.export.ExportedProgram, own: set[int]) -> dict[str, str]:

@@ -1,0 +1,201 @@
+"""Executes an artifact on held-out samples and holds it against its program: the verdict, and what it rests on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import OfframpError
+from ..export.artifact import Artifact
+from ..quant.program import QuantizedProgram
+from .constants import ConstantsCheck, compare_constants
+from .locate import FirstDifference, locate
+from .reference import Reference
+from .samples import Samples
+from .session import Session, open_session
+from .tflite_compat import CompatibilityUnavailable, run_in_tflite_runtime
+
+LEAST_AGREEMENT = 0.995
+# Largest difference over the outputs' own largest value; int8 is held by codes, scales and agreement instead.
+_TOLERANCE = {"float32": 1e-3, "float16": 5e-2}
+_LOCATED_ON = 4  # samples whose intermediate values are compared when something disagrees
+_LEAST_SQNR_DB = 20.0  # outputs that are no class scores agree when the error is below a tenth of the signal
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """What one engine made of an artifact.
+
+    Attributes:
+        engine: its name and version.
+        ran: whether it executed; `reason` says why not.
+        agreement: share of samples with the program's top class (for other outputs: within 20 dB).
+        accuracy: share of samples with the label's class; None without labels.
+        max_step_difference: largest output difference in output steps; None for float outputs.
+        max_abs_difference: largest output difference.
+    """
+
+    engine: str
+    ran: bool
+    reason: str | None = None
+    agreement: float | None = None
+    accuracy: float | None = None
+    max_step_difference: float | None = None
+    max_abs_difference: float | None = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The verdict on one artifact.
+
+    Attributes:
+        verified: it was executed and everything compared holds.
+        reasons: what does not hold, in words; empty when verified.
+        engines: one result per engine, the default engine first.
+        constants: for quantized artifacts, the integers read back.
+        first_difference: where a disagreement starts.
+    """
+
+    verified: bool
+    reasons: tuple[str, ...]
+    engines: tuple[EngineResult, ...]
+    constants: ConstantsCheck | None
+    first_difference: FirstDifference | None
+
+
+def verify_artifact(
+    artifact: Artifact,
+    reference: Reference,
+    samples: Samples,
+    quantized: QuantizedProgram | None = None,
+    older_runtime: bool = True,
+) -> Verification:
+    """Executes `artifact` on every sample in every engine that can run it here.
+
+    Args:
+        reference: the program's outputs on the same samples.
+        quantized: the quantized program, for comparing codes; None for float artifacts.
+        older_runtime: also run TFLite files in tflite-runtime 2.14, in an environment of its own.
+    """
+    session = open_session(artifact.path)
+    engines = [_judge(session.engine, _run(session, samples), reference, samples)]
+    engines += [run() for run in _other_engines(artifact, reference, samples, older_runtime)]
+    constants = compare_constants(quantized, artifact) if quantized is not None else None
+    reasons = _faults(artifact, engines, constants, reference)
+    first = None
+    if reasons:
+        first = _first_fault(reference, artifact, session, samples, constants)
+    return Verification(not reasons, tuple(reasons), tuple(engines), constants, first)
+
+
+def accuracy_of(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
+    """Share of samples whose largest score is the label's; None without labels or without class scores."""
+    if labels is None or not is_class_scores(outputs):
+        return None
+    return float(np.mean(outputs.reshape(len(outputs), -1).argmax(1) == labels))
+
+
+def agreement_of(outputs: np.ndarray, reference: np.ndarray) -> float:
+    """Share of samples on which two outputs agree: the same top class, or else an error 20 dB below the signal."""
+    if is_class_scores(reference):
+        flat, wanted = (values.reshape(len(values), -1) for values in (outputs, reference))
+        return float(np.mean(flat.argmax(1) == wanted.argmax(1)))
+    flat, wanted = (values.reshape(len(values), -1).astype(np.float64) for values in (outputs, reference))
+    signal, noise = np.sum(wanted**2, 1), np.sum((flat - wanted) ** 2, 1)
+    return float(np.mean(noise <= signal * 10 ** (-_LEAST_SQNR_DB / 10) + 1e-12))
+
+
+def is_class_scores(outputs: np.ndarray) -> bool:
+    """(N, classes) with at least two classes."""
+    return outputs.ndim == 2 and outputs.shape[1] > 1
+
+
+def _run(session: Session, samples: Samples) -> dict[str, np.ndarray]:
+    results: dict[str, list[np.ndarray]] = {}
+    for sample in samples:
+        for name, value in session.run(sample).items():
+            results.setdefault(name, []).append(value)
+    return {name: np.concatenate(values) for name, values in results.items()}
+
+
+def _judge(engine: str, outputs: dict[str, np.ndarray], reference: Reference, samples: Samples) -> EngineResult:
+    agreement, steps, largest = 1.0, None, 0.0
+    outputs = {name: outputs[name].reshape(wanted.shape) for name, wanted in reference.outputs.items()}
+    for name, wanted in reference.outputs.items():
+        difference = np.abs(outputs[name].astype(np.float64) - wanted.astype(np.float64))
+        agreement = min(agreement, agreement_of(outputs[name], wanted))
+        largest = max(largest, float(difference.max(initial=0.0)))
+        step = reference.steps[name]
+        if step:
+            steps = max(steps or 0.0, float(difference.max(initial=0.0)) / step)
+    accuracy = accuracy_of(outputs[reference.output_names[0]], samples.labels)
+    return EngineResult(engine, True, None, agreement, accuracy, steps, largest)
+
+
+def _other_engines(
+    artifact: Artifact, reference: Reference, samples: Samples, older_runtime: bool
+) -> list[Callable[[], EngineResult]]:
+    """TFLite files run on three kernel families: XNNPACK, LiteRT's own, and those of the last tflite-runtime."""
+    if artifact.target != "tflite":
+        return []
+
+    def plain() -> EngineResult:
+        from .tflite_session import TfliteSession
+
+        session = TfliteSession(artifact.path, xnnpack=False)
+        return _judge(session.engine, _run(session, samples), reference, samples)
+
+    def older() -> EngineResult:
+        try:
+            outputs = run_in_tflite_runtime(artifact.path, samples.inputs)
+        except CompatibilityUnavailable as reason:
+            return EngineResult("tflite-runtime 2.14", False, str(reason))
+        except OfframpError as fault:
+            return EngineResult("tflite-runtime 2.14", False, f"it refuses the file: {fault}")
+        return _judge("tflite-runtime 2.14", outputs, reference, samples)
+
+    return [plain, older] if older_runtime else [plain]
+
+
+def _faults(
+    artifact: Artifact, engines: list[EngineResult], constants: ConstantsCheck | None, reference: Reference
+) -> list[str]:
+    faults = []
+    if constants is not None and not constants.holds:
+        some = ", ".join([*constants.differing, *constants.missing][:3])
+        faults.append(f"{len(constants.differing) + len(constants.missing)} constants differ from the program ({some})")
+    for result in engines:
+        if not result.ran:
+            continue
+        if result.agreement is not None and result.agreement < LEAST_AGREEMENT:
+            faults.append(f"{result.engine} agrees on {result.agreement:.1%} of the samples, {LEAST_AGREEMENT:.1%} wanted")
+        tolerance = _TOLERANCE.get(artifact.precision)
+        size = max((float(np.abs(values).max(initial=0.0)) for values in reference.outputs.values()), default=0.0)
+        if tolerance and result.max_abs_difference is not None and result.max_abs_difference > tolerance * max(size, 1e-6):
+            faults.append(f"{result.engine} differs by {result.max_abs_difference:.3g} where outputs reach {size:.3g}")
+    return faults
+
+
+def _first_fault(
+    reference: Reference, artifact: Artifact, session: Session, samples: Samples, constants: ConstantsCheck | None
+) -> FirstDifference | None:
+    """The first differing value; when outputs hide it, the first layer whose constants differ."""
+    found = locate(reference, artifact, session, samples.first(_LOCATED_ON))
+    if found is None and constants is not None and (constants.differing or constants.missing):
+        name = [*constants.differing, *constants.missing][0]
+        modules = {**{k: v for k, v in artifact.modules.items()}, **_modules_of_constants(reference)}
+        return FirstDifference(name, modules.get(name, ""), 0.0)
+    return found
+
+
+def _modules_of_constants(reference: Reference) -> dict[str, str]:
+    """Buffer name -> path of the module that reads it."""
+    from ..quant.graph import module_path
+
+    buffers = reference.program.graph_signature.inputs_to_buffers
+    readers = {}
+    for node in reference.program.graph.nodes:
+        for source in node.all_input_nodes:
+            if source.name in buffers:
+                readers[buffers[source.name]] = module_path(node)
+    return readers
