@@ -3,8 +3,8 @@
 A quantized program is taken in its canonical form: int8 weight buffers under `quantized_decomposed.dequantize_per_*`
 become `constexpr_affine_dequantize`, `quantize_per_tensor` / `dequantize_per_tensor` pairs on activations become
 `quantize` and `dequantize`, with codes, scales and zero points exactly as given. Passes of coremltools that choose
-other codes or names are left out (`_RECODING_PASSES`). Core ML dequantizes nothing wider than 8 bits, so an int32 bias is
-stored as the float32 numbers that the program itself computes from it.
+other codes or names are left out (`_RECODING_PASSES`). Core ML dequantizes nothing wider than 8 bits, so an int32 bias
+is stored as the float32 numbers that the program itself computes from it.
 
 Values carry the names of the fx nodes that they come from, so that a value of the package is found in the program by
 its name, and by the node's `nn_module_stack` the module that computes it (`Artifact.modules`). coremltools names most

@@ -142,7 +142,7 @@ def modules(spec: Any, program: ExportedProgram, outputs: dict[str, str]) -> dic
     nodes = _nodes(program)
     found: dict[str, str] = {}
     for operation in _block(spec).operations:
-        for value in operation.outputs:
+        for value in operation.outputs if operation.type != "const" else ():
             node = _origin(outputs.get(value.name, _name(operation)), nodes)
             if node is not None:
                 found[value.name] = module_path(node)

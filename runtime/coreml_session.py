@@ -25,8 +25,9 @@ class CoremlSession:
     """A loaded package (see `Session`).
 
     An image input takes raw pixels, (1, C, H, W), whole numbers from 0 to 255, in the channel order of the network; the
-    scale and bias of an `ImageType` are operators of the program, and so applied in either engine. A classifier returns the label as an array of
-    one string, shape (1,), and its dictionary of scores as float32, (1, classes), in the order of the labels.
+    scale and bias of an `ImageType` are operators of the program, and so applied in either engine. A classifier returns
+    the label as an array of one string, shape (1,), and its dictionary of scores as float32, (1, classes), in the order
+    of the labels.
 
     Args:
         path: the package.
@@ -125,8 +126,9 @@ class CoremlSession:
 def read_weights(path: Path) -> dict[str, IntegerTensor]:
     """Every weight that a package stores as 8-bit integers, by the name of the value that they become.
 
-    That is the fx node name of the `dequantize_per_*` in the exported program. Read are `constexpr_affine_dequantize`,
-    `constexpr_blockwise_shift_scale` with blocks along one axis, and `dequantize` of a constant.
+    In packages of `to_coreml` that is the name of the buffer, dots as underscores. Read are
+    `constexpr_affine_dequantize`, `constexpr_blockwise_shift_scale` with one scale per channel or per tensor, and
+    `dequantize` of a constant.
     """
     program = load_program(Path(path))
     constants = _constants(program)
@@ -139,7 +141,7 @@ def read_weights(path: Path) -> dict[str, IntegerTensor]:
 
 
 def read_activation_scales(path: Path) -> dict[str, tuple[float, int, str]]:
-    """(scale, zero point, dtype) of every `quantize`, by the name of the codes that it makes."""
+    """(scale, zero point, dtype) of every `quantize`, by the name of the value that it quantizes."""
     program = load_program(Path(path))
     constants = _constants(program)
     found = {}
@@ -149,7 +151,8 @@ def read_activation_scales(path: Path) -> dict[str, tuple[float, int, str]]:
             zero_point = values.get("zero_point")
             dtype = str(values["output_dtype"].item())
             scale = float(values["scale"].item())
-            found[operation.outputs[0].name] = (scale, 0 if zero_point is None else int(zero_point.item()), dtype)
+            (name,) = operation.inputs["input"]
+            found[name] = (scale, 0 if zero_point is None else int(zero_point.item()), dtype)
     return found
 
 

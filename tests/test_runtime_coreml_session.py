@@ -181,7 +181,7 @@ def test_unsupported_operator_names_operator_and_output(tmp_path):
         ct.convert(program, minimum_deployment_target=ct.target.iOS17, skip_model_load=True).save(
             str(tmp_path / "net.mlpackage")
         )
-    with pytest.raises(UnsupportedOperator, match="places.*: the ML program evaluator has no form of non_zero"):
+    with pytest.raises(UnsupportedOperator, match=r"places.*: the ML program evaluator has no form of non_zero"):
         CoremlSession(tmp_path / "net.mlpackage")
 
 
@@ -204,8 +204,8 @@ def test_weights_compressed_by_coremltools_are_read_back(net, package, tmp_path)
 
 def test_coverage_lists_what_mobile_networks_use():
     needed = """const cast pad conv batch_norm linear matmul add sub mul real_div maximum square sqrt clip relu silu
-    gelu sigmoid sigmoid_hard thresholded_relu softmax layer_norm reduce_mean reduce_sum reduce_l2_norm avg_pool max_pool
-    reshape transpose expand_dims squeeze concat split slice_by_index tile gather_along_axis upsample_bilinear quantize
-    dequantize constexpr_affine_dequantize constexpr_lut_to_dense constexpr_sparse_to_dense
+    gelu sigmoid sigmoid_hard thresholded_relu softmax layer_norm reduce_mean reduce_sum reduce_l2_norm avg_pool
+    max_pool reshape transpose expand_dims squeeze concat split slice_by_index tile gather_along_axis upsample_bilinear
+    quantize dequantize constexpr_affine_dequantize constexpr_lut_to_dense constexpr_sparse_to_dense
     constexpr_blockwise_shift_scale"""
     assert set(needed.split()) <= set(coverage())
