@@ -106,13 +106,13 @@ def _translations() -> dict[Any, Any]:
 
         return op.Constant(value=numpy_helper.from_array(np.asarray(value)))
 
-    def quantize(x, scale: float, zero_point: int, quant_min: int, quant_max: int, dtype: int):  # type: ignore[no-untyped-def]
+    def quantize(x, scale: float, zero_point: int, quant_min: int, quant_max: int, dtype: int):
         return op.QuantizeLinear(x, constant(np.float32(scale)), constant(np.int8(zero_point)))
 
-    def dequantize(x, scale: float, zero_point: int, quant_min: int, quant_max: int, dtype: int, out_dtype: int = -1):  # type: ignore[no-untyped-def]
+    def dequantize(x, scale: float, zero_point: int, quant_min: int, quant_max: int, dtype: int, out_dtype: int = -1):
         return op.DequantizeLinear(x, constant(np.float32(scale)), constant(np.int8(zero_point)))
 
-    def dequantize_channels(  # type: ignore[no-untyped-def]
+    def dequantize_channels(
         x, scales, zero_points, axis: int, quant_min: int, quant_max: int, dtype: int, out_dtype: int = -1
     ):
         return op.DequantizeLinear(x, scales, axis=axis)  # weights and biases are symmetric

@@ -68,7 +68,7 @@ def shift_to_uint8(model: Any) -> None:
         zero = int(numpy_helper.to_array(initializers[name])) + _SHIFT
         if zero not in zero_points:
             zero_points[zero] = f"zero_point_{zero}"
-            model.graph.initializer.append(numpy_helper.from_array(np.uint8(zero).reshape(()), zero_points[zero]))
+            model.graph.initializer.append(numpy_helper.from_array(np.asarray(zero, np.uint8), zero_points[zero]))
         return zero_points[zero]
 
     for node in model.graph.node:

@@ -54,7 +54,8 @@ def _entropy(observed: Observed, _: Scheme) -> tuple[float, float]:
     def divergence(low: float, high: float) -> float:
         affine = affine_of_range(low, high)
         codes = np.round(fake_quantize(observed.centres, affine) / affine.scale).astype(np.int64)
-        inside = (observed.centres >= affine.low - affine.scale / 2) & (observed.centres <= affine.high + affine.scale / 2)
+        below, above = affine.low - affine.scale / 2, affine.high + affine.scale / 2
+        inside = (observed.centres >= below) & (observed.centres <= above)
         reference = np.where(inside, mass, 0.0)
         kept = np.flatnonzero(inside)
         if len(kept) == 0:

@@ -139,7 +139,7 @@ def _carry_names(module: GraphModule, program: torch.export.ExportedProgram) -> 
     before = [node for node in module.graph.nodes if node.op == "call_function"]
     after = [node for node in program.graph.nodes if node.op == "call_function"]
     if [str(node.target) for node in before] != [str(node.target) for node in after]:
-        raise RuntimeError("the re-exported program differs from its graph; this is a fault of offramp, please report it")
+        raise RuntimeError("the re-exported program differs from its graph, a fault of offramp; please report it")
     taken = {node.name for node in program.graph.nodes} - {node.name for node in after}
     for old, new in zip(before, after):
         new.meta["nn_module_stack"] = old.meta.get("nn_module_stack", {})

@@ -65,7 +65,7 @@ def _folds_forward(user: Node, norm: Node) -> bool:
     if user.target in _LINEAR:
         return norm.meta["val"].ndim == 2
     padding = user.args[4] if len(user.args) > 4 else [0]
-    return user.target in _CONVOLUTIONS and not any(padding)  # type: ignore[arg-type]
+    return user.target in _CONVOLUTIONS and not any(padding)
 
 
 def _into_producer(module: GraphModule, norm: Node, source: Node, scale: Tensor, shift: Tensor) -> None:

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from .graph import call, calls, constant_of, insert_constant, is_constant
@@ -93,9 +92,8 @@ def _explicit_padding(module: GraphModule, node: Node) -> None:
     if any(t % 2 for t in total):
         pads = [p for t in reversed(total) for p in (t // 2, t - t // 2)]
         padded_shape = [*x.meta["val"].shape[:2], *(s + t for s, t in zip(x.meta["val"].shape[2:], total))]
-        x = call(
-            module, node, aten.constant_pad_nd.default, (x, pads, 0.0), node, val=x.meta["val"].new_empty(padded_shape)
-        )
+        padded = x.meta["val"].new_empty(padded_shape)
+        x = call(module, node, aten.constant_pad_nd.default, (x, pads, 0.0), node, val=padded)
         total = [0] * len(kernel)
     plain = {1: aten.conv1d.default, 2: aten.conv2d.default}[len(kernel)]
     by = call(module, node, plain, (x, weight, bias, stride, [t // 2 for t in total], dilation, groups), node)
@@ -148,4 +146,3 @@ _RULES: dict[object, Callable[[GraphModule, Node], None]] = {
     aten.numpy_T.default: _transpose_of_constant,
     aten.scaled_dot_product_attention.default: _attention,
 }
-

@@ -75,7 +75,7 @@ def _returning(module: GraphModule, names: list[str]) -> GraphModule:
 def _gathered(
     watching: GraphModule, samples: Sequence[tuple[Tensor, ...]], names: list[str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """(name, values of several samples, flat), a few samples at a time: one call of a statistic costs as much for one."""
+    """(name, values of several samples, flat): one call of a statistic costs as much for one sample as for several."""
     held: list[list[Tensor]] = [[] for _ in names]
     size = 0
     with torch.no_grad():

@@ -59,7 +59,7 @@ def activation_inputs(node: Node, rule: Rule) -> list[Node]:
     if rule.kind is Kind.WEIGHTED:
         return [node.args[0]] if isinstance(node.args[0], Node) else []
     if node.target is aten.cat.default:
-        return list(node.args[0])  # type: ignore[arg-type]
+        return list(node.args[0])
     operands = node.args[:2] if rule.kind is Kind.ARITHMETIC else node.args[:1]
     return [operand for operand in operands if isinstance(operand, Node) and not is_constant(operand)]
 
@@ -81,8 +81,8 @@ def _is_quantized(node: Node, rules: dict[Node, Rule]) -> bool:
         return False
     if node in rules and rules[node].kind is not Kind.FLOAT:
         return not fuses_into_activation(node, rules)
-    return any(user in rules and node in activation_inputs(user, rules[user]) for user in node.users
-               if user in rules and rules[user].kind is not Kind.FLOAT)
+    readers = [user for user in node.users if user in rules and rules[user].kind is not Kind.FLOAT]
+    return any(node in activation_inputs(user, rules[user]) for user in readers)
 
 
 def _share(plan: Placement, node: Node) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  registers the quantized_decomposed operators
+import torch.ao.quantization.fx._decomposed  # registers the quantized_decomposed operators
 from torch import Tensor
 from torch.fx import Node
 

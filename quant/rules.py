@@ -150,7 +150,7 @@ def is_fused_activation(node: Node) -> bool:
     if node.target in (aten.relu.default, aten.relu6.default):
         return True
     if node.target is aten.hardtanh.default:
-        return tuple(float(v) for v in node.args[1:3]) == (0.0, 6.0)  # type: ignore[arg-type]
+        return tuple(float(v) for v in node.args[1:3]) == (0.0, 6.0)
     if node.target is aten.clamp.default:
         limits = [*node.args[1:], None, None][:2]
         return limits in ([0, None], [0.0, None], [0, 6], [0.0, 6.0])

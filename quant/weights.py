@@ -50,7 +50,7 @@ def quantize_bias(bias: Tensor, input_scale: float, weight: IntegerTensor) -> In
 
 
 def quantize_constant(value: Tensor) -> IntegerTensor:
-    """A constant operand of integer arithmetic, symmetric int8 with one scale; a plain number c is 1 code of scale |c|."""
+    """A constant operand of integer arithmetic, symmetric int8, one scale; a number c is the code ±1 of scale |c|."""
     largest = float(value.abs().max())
     steps = 1 if value.numel() == 1 else 127
     scale = np.float32(largest / steps) if largest > 0 else np.float32(1.0)
