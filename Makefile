@@ -41,15 +41,16 @@ clean:  ## remove the environment, caches and build leftovers; runs/ and dist/ s
 	rm -rf .venv .venv-* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/python:
+# Stamps, written once the work is whole: a second call installs nothing unless what is to be installed has changed.
+$(VENV)/made:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; install one, or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	"$(PYTHON)" -m venv "$(VENV)"
+	@touch "$@"
 
-# Stamps: a second call installs nothing unless what is to be installed has changed.
-$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/made
 	$(INSTALL) --editable .
 	@touch "$@"
 
-$(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/made
 	$(INSTALL) --editable '.[dev]'
 	@touch "$(VENV)/installed" "$@"
