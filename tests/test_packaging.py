@@ -1,5 +1,6 @@
 """The repository root is the package: nothing of it may be missing from a wheel, and nothing else may be in one."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-AT_THE_ROOT = {"__init__", "__main__", "cli", "errors", "manifest", "pipeline", "sources", "storage"}
+AT_THE_ROOT = {"__init__", "__main__", "cli", "dist", "errors", "manifest", "pipeline", "sources", "storage"}
 NO_PACKAGES = {"build", "dist", "runs", "tests"}
 TEXTS = {".md", ".py"}
 
@@ -78,6 +79,21 @@ def test_every_dependency_is_pinned_within_its_range():
     for need in wanted:
         assert need.specifier.contains(pinned[plain(need.name)]), f"constraints.txt is outside {need}"
     assert pinned["torch"] == "2.13.0"
+
+
+def test_every_package_that_is_imported_is_declared():
+    provided_by = {"sklearn": "scikit-learn", "PIL": "pillow", "google": "protobuf"}
+    declared = {plain(Requirement(text).name) for text in PROJECT["project"]["dependencies"]}
+    undeclared = set()
+    for path in project_files():
+        if path.suffix == ".py" and path.parts[0] not in NO_PACKAGES | {"benchmarks"}:
+            for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and not node.level:
+                    names = [node.module or ""]
+                tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"offramp"}
+                undeclared |= {f"{path}: {top}" for top in tops if plain(provided_by.get(top, top)) not in declared}
+    assert sorted(undeclared) == []
 
 
 @pytest.fixture(scope="module")
