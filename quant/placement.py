@@ -7,7 +7,7 @@ from torch.fx import GraphModule, Node
 
 from .affine import Affine
 from .graph import calls, is_constant, is_float_value, module_path
-from .rules import MANY_RESULTS, Kind, Rule, is_fused_activation, rule_of, vanishes_in_float
+from .rules import MANY_RESULTS, Kind, Rule, is_fused_activation, rule_of, stays_in_float
 
 aten = torch.ops.aten
 
@@ -40,7 +40,7 @@ def place(module: GraphModule, keep_float: tuple[str, ...] = ()) -> Placement:
     """Plans the quantization of a captured, folded graph."""
     rules = {node: rule_of(node, keep_float, module_path(node)) for node in calls(module)}
     for node in reversed(list(rules)):
-        rules[node] = vanishes_in_float(node, rules) or rules[node]
+        rules[node] = stays_in_float(node, rules) or rules[node]
     plan = Placement(rules)
     quantized = [node for node in module.graph.nodes if _is_quantized(node, rules)]
     plan.groups = {node: node for node in quantized}

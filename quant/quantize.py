@@ -18,6 +18,7 @@ from .placement import Placement, activation_inputs, place
 from .program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE, FloatOperator, QuantizedProgram
 from .rules import Kind
 from .scheme import Scheme
+from .threads import one_thread
 from .weights import least_weight_scale, quantize_bias, quantize_constant, quantize_weight
 
 aten = torch.ops.aten
@@ -60,7 +61,8 @@ def _calibrate(
 ) -> dict[Node, Affine]:
     """The affine map of every quantized value; a group spans the ranges of all its members."""
     names = {node.name for node in plan.groups}
-    seen = observe(module, samples, names, histograms=scheme.calibration != "minmax")
+    with one_thread():
+        seen = observe(module, samples, names, histograms=scheme.calibration != "minmax")
     affines = {}
     for first, members in plan.members().items():
         ranges = [choose_range(seen[member.name], scheme) for member in members]

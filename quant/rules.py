@@ -110,7 +110,7 @@ RULES: dict[object, Rule] = {
 _UNKNOWN = Rule(Kind.FLOAT, reason="no integer form of this operator is known")
 _KEPT = Rule(Kind.FLOAT, reason="kept in float on request")
 _NOT_CONSTANT = Rule(Kind.FLOAT, reason="its weights are computed, not constant")
-_VANISHES = Rule(Kind.FLOAT, reason="adds a number to what only float operators read")
+_FEEDS_FLOAT = Rule(Kind.FLOAT, reason="only float operators read it")
 
 # Several results: the codes are quantized where they are taken out, not here.
 MANY_RESULTS = {aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default}
@@ -136,12 +136,17 @@ def has_number_operand(node: Node) -> bool:
     return len(node.args) > 1 and isinstance(node.args[1], int | float)
 
 
-def vanishes_in_float(node: Node, rules: dict[Node, Rule]) -> Rule | None:
-    """A number added to what only float operators read (an epsilon before a division) is best added in float."""
-    if node.target in (aten.add.Tensor, aten.sub.Tensor) and has_number_operand(node):
-        users = [user for user in node.users if user.op == "call_function"]
-        if users and all(rules[user].kind is Kind.FLOAT for user in users if user in rules) and len(users) == len(node.users):
-            return _VANISHES
+def stays_in_float(node: Node, rules: dict[Node, Rule]) -> Rule | None:
+    """A function of one value, or a number added, that only float operators read is best computed in float itself.
+
+    An epsilon before a division would round to nothing in 8 bits, and an activation before a norm would be rounded
+    twice. Matrix products and convolutions are never given up this way.
+    """
+    adds_number = node.target in (aten.add.Tensor, aten.sub.Tensor) and has_number_operand(node)
+    if not adds_number and rules[node].kind is not Kind.POINTWISE:
+        return None
+    if node.users and all(user in rules and rules[user].kind is Kind.FLOAT for user in node.users):
+        return _FEEDS_FLOAT
     return None
 
 

@@ -75,16 +75,18 @@ def _pairs(
 ) -> list[tuple[ProgramValue, np.ndarray]]:
     """Values of the program with the artifact's own: by name where the artifact keeps the names, else by module.
 
+    A float ONNX file goes by module: its exporter numbers values anew.
+
     Of a module's values the last of equal size counts on both sides: the module's result.
     """
     quantized = any(value.step is not None for value in order)
-    if quantized and artifact.target != "coreml":
-        names = ("{}_real", "{}")
+    if quantized or artifact.target != "onnx":
         found = []
         for value in order:
-            data = next((theirs[n.format(value.name)] for n in names if n.format(value.name) in theirs), None)
-            if data is not None and value.step is not None and _layouts(data, value.data.shape):
-                found.append((value, data))
+            # What stands behind a quantizer is called `_real`, except where the artifact keeps the codes themselves.
+            named = [theirs[n] for n in (f"{value.name}_real", value.name) if n in theirs]
+            if named and _layouts(named[0], value.data.shape) and (value.step is not None or not quantized):
+                found.append((value, named[0]))
         return found
     results: dict[str, list[np.ndarray]] = {}
     for name, data in theirs.items():

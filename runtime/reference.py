@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
+from ..quant.graph import module_path
 from ..quant.program import DEQUANTIZE, QUANTIZE
+from ..quant.threads import one_thread
 from .samples import Samples
 
 
@@ -36,7 +38,7 @@ def run_reference(
     """Runs the program in PyTorch on every sample, one at a time, as artifacts do."""
     module = program.module(check_guards=False)
     results: list[list[np.ndarray]] = [[] for _ in output_names]
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         for sample in samples:
             outputs = module(*(torch.from_numpy(sample[name]) for name in input_names))
             for kept, value in zip(results, outputs):
@@ -60,8 +62,6 @@ class ProgramValue:
 
 def program_values(reference: Reference, sample: dict[str, np.ndarray]) -> list[ProgramValue]:
     """Every floating-point value of one run, in order; a quantized value as its codes mean it, under the value's name."""
-    from ..quant.graph import module_path
-
     program = reference.program
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
@@ -74,7 +74,7 @@ def program_values(reference: Reference, sample: dict[str, np.ndarray]) -> list[
                 seen[n.name] = value
             return value
 
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         Recorder(module).run(*(torch.from_numpy(sample[name]) for name in reference.input_names))
     nodes = {node.name: node for node in program.graph.nodes}
     quantizers = {node.args[0].name: node for node in program.graph.nodes if node.target is QUANTIZE}

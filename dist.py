@@ -1,0 +1,130 @@
+"""The document of a dist: every figure of a deployment in the shape that `manifest.json` and `--json` show."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .export.artifact import Artifact, TensorSpec
+from .runtime.islands import find_islands
+from .runtime.layers import Layer
+from .runtime.macs import MacCount, count_program
+from .runtime.measure import count_file, peak_bytes
+from .runtime.reference import Reference
+from .runtime.verify import Verification, accuracy_of, agreement_of
+
+if TYPE_CHECKING:
+    from .pipeline import Programs
+    from .sources import SampleSets, Source
+
+_ORDER = ("float32", "float16", "int8")
+
+
+def primary_precision(precisions: tuple[str, ...]) -> str:
+    """The precision whose artifacts carry the bare name: the narrowest of those made."""
+    return max(precisions, key=_ORDER.index)
+
+
+def artifact_stem(name: str, precision: str, precisions: tuple[str, ...]) -> str:
+    """`NAME` for the narrowest precision, `NAME-float32` and so on for the others."""
+    return name if precision == primary_precision(precisions) else f"{name}-{precision}"
+
+
+def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dict[str, Any]:
+    """One artifact's entry, without latency."""
+    macs = count_file(artifact.path, artifact.modules)
+    main = verdict.engines[0]
+    islands = find_islands(artifact.path, artifact.modules) if artifact.precision == "int8" else None
+    constants = verdict.constants
+    first = verdict.first_difference
+    return {
+        "target": artifact.target,
+        "precision": artifact.precision,
+        "path": artifact.path.relative_to(folder).as_posix(),
+        "bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "verified": verdict.verified,
+        "not_verified_because": "; ".join(verdict.reasons) or None,
+        "engines": [vars(result) for result in verdict.engines],
+        "accuracy": main.accuracy,
+        "agreement": main.agreement,
+        "max_step_difference": main.max_step_difference,
+        "first_difference": None if first is None else vars(first),
+        "constants": None
+        if constants is None
+        else {
+            "compared": constants.compared,
+            "identical": constants.identical,
+            "differing": [*constants.differing, *constants.missing],
+        },
+        "integer_mac_share": None if islands is None else islands.integer_mac_share,
+        "islands": [] if islands is None else [vars(island) for island in islands.islands],
+        "macs": bits_of(macs),
+        "uncounted": list(macs.uncounted),
+        "parameters": macs.parameters,
+        "latency_ms": None,
+        "noisy": None,
+        "load_ms": None,
+        "peak_activation_bytes": peak_bytes(artifact.path),
+        "board": None,
+        "details": artifact.details,
+    }
+
+
+def document_of(
+    source: "Source",
+    samples: "SampleSets",
+    is_baked: bool,
+    programs: "Programs",
+    floating: Reference,
+    quantized: Reference | None,
+    rows: list[dict[str, Any]],
+    layers: list[Layer],
+) -> dict[str, Any]:
+    """The whole document but for `files` and `environment`."""
+    captured, held_out = programs.captured, samples.held_out
+    counted = count_program(programs.floating)
+    first = captured.output_names[0]
+    preprocessing = source.preprocessing
+    return {
+        "schema": 1,
+        "name": source.name,
+        "network": {
+            "system": source.system.name if source.system else None,
+            "source": source.origin,
+            "paper": source.paper,
+            "task": source.task,
+            "trained": source.trained,
+            "parameters": counted.parameters,
+            "macs": bits_of(counted),
+        },
+        "inputs": [_spec(spec) for spec in source.inputs],
+        "outputs": [
+            _spec(TensorSpec(name, (1, *values.shape[1:]), str(values.dtype)))
+            for name, values in floating.outputs.items()
+        ],
+        "labels": list(source.labels),
+        "preprocessing": None if preprocessing is None else preprocessing.to_json() | {"baked": is_baked},
+        "scheme": programs.quantized.scheme.to_json() if programs.quantized else None,
+        "calibration": {"data": samples.calibration.name, "samples": len(samples.calibration)}
+        if programs.quantized
+        else None,
+        "float_operators": [vars(op) for op in programs.quantized.float_operators] if programs.quantized else [],
+        "data": {"name": held_out.name, "samples": len(held_out)},
+        "float": {"accuracy": accuracy_of(floating.outputs[first], held_out.labels)},
+        "program": None
+        if quantized is None
+        else {
+            "accuracy": accuracy_of(quantized.outputs[first], held_out.labels),
+            "agreement": agreement_of(quantized.outputs[first], floating.outputs[first]),
+        },
+        "artifacts": rows,
+        "layers": [vars(layer) for layer in layers],
+    }
+
+
+def bits_of(macs: MacCount) -> dict[str, int]:
+    """MACs by operand bits, with text keys as JSON wants them."""
+    return {str(bits): count for bits, count in sorted(macs.by_bits.items())}
+
+
+def _spec(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}

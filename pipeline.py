@@ -1,0 +1,289 @@
+"""The main job, in the order of the rooms: train, quantize, export, verify, measure, report."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .devices.boards.host import describe_host, measure_on_host
+from .dist import artifact_row, artifact_stem, document_of, primary_precision
+from .errors import BadInput
+from .export.artifact import SUFFIX, TARGETS, Artifact
+from .export.write import write_artifact
+from .manifest import write_manifest
+from .models.recipe import Recipe
+from .models.run import Run, load_run
+from .models.training import train
+from .quant.capture import Captured, capture, to_program
+from .quant.program import QuantizedProgram, save_program
+from .quant.quantize import quantize
+from .quant.scheme import Scheme
+from .runtime.layers import layer_table, with_errors
+from .runtime.reference import Reference, run_reference
+from .runtime.report import write_report
+from .runtime.verify import Verification, agreement_of, verify_artifact
+from .sources import SampleSets, Source, baked, find_samples, find_source, load_data, raw_samples
+from .storage import atomic_folder, atomic_path
+
+PRECISIONS = ("float32", "float16", "int8")
+_ERRORS_ON = 8  # samples over which the per-layer error is summed
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to make of a network.
+
+    Attributes:
+        targets: of `onnx`, `coreml`, `tflite`.
+        precisions: of `float32`, `float16`, `int8`.
+        data: a data set's name or path; None takes the network's own, or random inputs where it has none.
+        scheme: how to quantize.
+        held_out: samples to verify on, at most.
+        seed: of weights, splits and random inputs.
+        dynamic_batch: ONNX with an open batch dimension.
+        bake: put the preprocessing into the network, which then takes raw values.
+        integer_io: TFLite with int8 at its border.
+        image_input: Core ML with an image as its input (needs `bake`).
+        class_labels: labels inside the Core ML and TFLite artifacts.
+        measure: time the artifacts on this host.
+        older_runtime: also run TFLite artifacts in tflite-runtime 2.14.
+        runs: folder of training runs.
+        out: folder of dists.
+    """
+
+    targets: tuple[str, ...] = TARGETS
+    precisions: tuple[str, ...] = ("float32", "int8")
+    data: str | None = None
+    scheme: Scheme = field(default_factory=Scheme)
+    held_out: int = 500
+    seed: int = 0
+    dynamic_batch: bool = False
+    bake: bool = False
+    integer_io: bool = False
+    image_input: bool = False
+    class_labels: bool = False
+    measure: bool = True
+    older_runtime: bool = True
+    runs: Path = Path("runs")
+    out: Path = Path("dist")
+
+    def __post_init__(self) -> None:
+        for name, chosen, known in (
+            ("target", self.targets, TARGETS),
+            ("precision", self.precisions, PRECISIONS),
+        ):
+            unknown = [value for value in chosen if value not in known]
+            if unknown or not chosen:
+                raise BadInput(f"{name} {', '.join(unknown) or '(none)'}: unknown; choose from {', '.join(known)}")
+        if self.held_out < 1:
+            raise BadInput(f"samples to verify on must be 1 or more, got {self.held_out}")
+        if self.image_input and not self.bake:
+            raise BadInput("an image input takes raw pixels; add --bake-preprocessing")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The network as programs: in float, and quantized where that was asked for."""
+
+    captured: Captured
+    floating: torch.export.ExportedProgram
+    quantized: QuantizedProgram | None
+
+
+def deploy(reference: str, options: Options, recipe: Recipe | None = None, say: Say = lambda _: None) -> dict[str, Any]:
+    """Ships a network: every artifact written, executed, measured and reported in `dist/NAME/`.
+
+    A system of the zoo with data is trained first, unless `runs/NAME` holds it already. The previous `dist/NAME`
+    stays until the new one is complete.
+
+    Args:
+        reference: a system, a run's folder, `package.module:build`, or a `.pt2` file.
+        recipe: training recipe; None for the system's own.
+        say: told of each step.
+
+    Returns:
+        The manifest's document.
+    """
+    source = trained_source(find_source(reference, options.seed), options, recipe, say)
+    samples = find_samples(source, options.data, options.scheme.samples, options.held_out, options.seed)
+    if options.bake:
+        raw = raw_samples(source, options.data, options.scheme.samples, options.held_out)
+        source, samples = baked(source, samples, raw)
+    with atomic_folder(options.out / source.name) as folder:
+        document = _build(source, samples, options, folder, say)
+    return document
+
+
+def trained_source(source: Source, options: Options, recipe: Recipe | None = None, say: Say = lambda _: None) -> Source:
+    """The source itself, or for a bare system with data, its trained run."""
+    if source.trained or source.system is None or not (options.data or source.dataset):
+        return source
+    folder = options.runs / source.name
+    if not (folder / "config.json").is_file():
+        say(f"training {source.name} on {options.data or source.dataset}")
+        train_source(source, options, recipe)
+    else:
+        _check_run(load_run(folder), source, folder)
+    return find_source(str(folder), options.seed)
+
+
+def train_source(
+    source: Source, options: Options, recipe: Recipe | None = None, resume: bool = False, device: str = "cpu"
+) -> Run:
+    """Trains a system into `runs/NAME`.
+
+    Raises:
+        BadInput: the source is no system of the zoo.
+    """
+    if source.system is None:
+        raise BadInput(f"{source.origin}: training takes a system of the zoo; deploy takes your trained network as it is")
+    data = load_data(source, options.data)
+    return train(source.system, data, recipe, options.runs / source.name, options.seed, resume, device)
+
+
+def programs_of(source: Source, samples: SampleSets, options: Options, say: Say = lambda _: None) -> Programs:
+    """Captures the network once, and quantizes it once if int8 is among the precisions."""
+    captured = capture(source.network, source.example_inputs, source.input_names, source.output_names)
+    floating = to_program(captured.module, captured.example_inputs)
+    if "int8" not in options.precisions:
+        return Programs(captured, floating, None)
+    say(f"quantizing on {len(samples.calibration)} samples ({samples.calibration.name})")
+    inputs = [
+        tuple(torch.from_numpy(sample[name]) for name in captured.input_names) for sample in samples.calibration
+    ]
+    return Programs(captured, floating, quantize(captured, inputs, options.scheme))
+
+
+def export_all(source: Source, programs: Programs, options: Options, folder: Path, say: Say = lambda _: None) -> list[Artifact]:
+    """Writes one artifact for each target and precision into `folder`."""
+    captured = programs.captured
+    artifacts = []
+    for target in options.targets:
+        for precision in options.precisions:
+            say(f"writing {target} {precision}")
+            program = programs.quantized.program if precision == "int8" and programs.quantized else programs.floating
+            path = folder / f"{artifact_stem(source.name, precision, options.precisions)}{SUFFIX[target]}"
+            artifacts.append(
+                write_artifact(
+                    target,
+                    program,
+                    path,
+                    input_names=captured.input_names,
+                    output_names=captured.output_names,
+                    precision=precision,
+                    labels=source.labels if options.class_labels else (),
+                    metadata=_metadata(source, precision, options),
+                    dynamic_batch=options.dynamic_batch,
+                    integer_io=options.integer_io,
+                    image_input=options.image_input,
+                )
+            )
+    return artifacts
+
+
+def references_of(programs: Programs, samples: SampleSets) -> tuple[Reference, Reference | None]:
+    """Outputs of the float program, and of the quantized one, on the held-out samples."""
+    names = programs.captured.input_names, programs.captured.output_names
+    floating = run_reference(programs.floating, *names, samples.held_out)
+    quantized = programs.quantized
+    return floating, run_reference(quantized.program, *names, samples.held_out) if quantized else None
+
+
+def _build(source: Source, samples: SampleSets, options: Options, folder: Path, say: Say) -> dict[str, Any]:
+    programs = programs_of(source, samples, options, say)
+    artifacts = export_all(source, programs, options, folder, say)
+    _save_programs(programs, folder / "program")
+    say(f"running the program on {len(samples.held_out)} samples ({samples.held_out.name})")
+    floating, quantized = references_of(programs, samples)
+    rows = []
+    for artifact in artifacts:
+        say(f"verifying {artifact.path.name} ({artifact.precision})")
+        verdict = _verify(artifact, programs, floating, quantized, samples, options)
+        rows.append(artifact_row(artifact, verdict, folder))
+    if options.measure:
+        say("measuring latency")
+        _add_latency(rows, folder)
+    layers = layer_table(programs.quantized.program if programs.quantized else programs.floating)
+    if quantized is not None:
+        layers = with_errors(layers, floating, quantized, samples.held_out.first(_ERRORS_ON))
+    document = document_of(source, samples, options.bake, programs, floating, quantized, rows, layers)
+    document["environment"] = _environment()
+    write_report(document, folder / "report.html")
+    write_manifest(folder, document)
+    return document
+
+
+def _verify(
+    artifact: Artifact,
+    programs: Programs,
+    floating: Reference,
+    quantized: Reference | None,
+    samples: SampleSets,
+    options: Options,
+) -> Verification:
+    is_int8 = artifact.precision == "int8" and quantized is not None
+    reference = quantized if is_int8 and quantized is not None else floating
+    return verify_artifact(
+        artifact, reference, samples.held_out, programs.quantized if is_int8 else None, options.older_runtime
+    )
+
+
+def _save_programs(programs: Programs, folder: Path) -> None:
+    """`program/`: the quantized program, and the float one that it came from."""
+    with atomic_path(folder / "float.pt2") as beside, open(beside, "wb") as file:
+        torch.export.save(programs.floating, file)
+    if programs.quantized is not None:
+        save_program(programs.quantized, folder)
+
+
+def _add_latency(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Times every artifact that has a speed here, all in one interleaved run; Core ML has one only on a Mac."""
+    timed = {row["path"]: row for row in rows if row["target"] != "coreml"}
+    found = measure_on_host({path: folder / path for path in timed})
+    for path, (latency, load_time) in found.items():
+        spread = latency.spread or {}
+        timed[path]["latency_ms"] = {"p50": latency.value, **{key: spread[key] for key in ("p90", "p99", "min")}}
+        timed[path]["noisy"] = bool(spread["noisy"])
+        timed[path]["load_ms"] = load_time.value
+        timed[path]["board"] = latency.where
+
+
+def _check_run(run: Run, source: Source, folder: Path) -> None:
+    if run.system != source.name:
+        raise BadInput(f"{folder}: holds a run of {run.system}, not of {source.name}; move it away or name another --runs")
+
+
+def _metadata(source: Source, precision: str, options: Options) -> dict[str, str]:
+    """Facts that travel inside each artifact."""
+    facts = {"name": source.name, "precision": precision, "source": source.origin, "task": source.task}
+    if source.preprocessing is not None:
+        state = "baked in" if options.bake else "to be applied to the raw input: (raw * scale - mean) / std"
+        facts["preprocessing"] = f"{source.preprocessing.to_json()} {state}"
+    if source.labels:
+        facts["labels"] = ",".join(source.labels)
+    return {key: value for key, value in facts.items() if value}
+
+
+def _environment() -> dict[str, str]:
+    host = describe_host()
+    return {"cpu": host.cpu, "isa": " ".join(host.isa), "cores": str(host.cores), "system": host.system, **host.engines}
+
+
+__all__ = [
+    "PRECISIONS",
+    "Options",
+    "Programs",
+    "agreement_of",
+    "deploy",
+    "export_all",
+    "primary_precision",
+    "programs_of",
+    "references_of",
+    "replace",
+    "train_source",
+    "trained_source",
+]

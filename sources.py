@@ -1,0 +1,286 @@
+"""From what a user names (a system, a run, `package.module:build`, a `.pt2` file) to a network and its samples."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .errors import BadInput
+from .export.artifact import TensorSpec
+from .models.data import Data, Preprocessed, Preprocessing, load, load_arrays
+from .models.run import load_run, restore
+from .models.system import System, all_systems
+from .quant.capture import forward_names
+from .quant.program import load_exported
+from .runtime.samples import Samples, check_samples, random_samples
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network that is to be shipped.
+
+    Attributes:
+        name: names the artifacts.
+        network: the module, weights in place.
+        example_inputs: one sample of each input, batch dimension of 1 included.
+        input_names: in order.
+        output_names: in order; None takes them from what the network returns.
+        origin: what the user named, for the manifest.
+        task, paper, labels, preprocessing: as far as they are known.
+        dataset: data to use where the user gives none.
+        system: the zoo's system behind it, if any.
+        trained: whether the weights come from training.
+    """
+
+    name: str
+    network: nn.Module
+    example_inputs: tuple[Tensor, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...] | None
+    origin: str
+    task: str = ""
+    paper: str = ""
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    dataset: str | None = None
+    system: System | None = None
+    trained: bool = True
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Names, shapes and dtypes of the inputs."""
+        return tuple(
+            TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+            for name, tensor in zip(self.input_names, self.example_inputs)
+        )
+
+
+@dataclass(frozen=True)
+class SampleSets:
+    """Real samples for choosing ranges, and others, held out, for measuring."""
+
+    calibration: Samples
+    held_out: Samples
+
+
+def find_source(reference: str, seed: int = 0) -> Source:
+    """The network behind a system's name, a run's folder, `package.module:build` or a `.pt2` file.
+
+    A system named alone comes with random weights drawn from `seed`; training it is the pipeline's step.
+
+    Raises:
+        BadInput: nothing of that name exists, or what was found is no network.
+    """
+    path = Path(reference)
+    if path.suffix == ".pt2":
+        return _from_exported(path)
+    if ":" in reference and not path.exists():
+        return _from_builder(reference, seed)
+    if (path / "config.json").is_file():
+        return _from_run(path)
+    systems = all_systems()
+    if reference in systems:
+        return _from_system(systems[reference], seed)
+    raise BadInput(
+        f"{reference}: no such system, run folder or .pt2 file; systems are {', '.join(systems)}; "
+        "your own network goes as package.module:build"
+    )
+
+
+def find_samples(source: Source, data: str | None, calibration: int, held_out: int, seed: int = 0) -> SampleSets:
+    """Calibration and held-out samples, as the network takes them.
+
+    Args:
+        data: a data set's name or path; None takes the source's own, or random inputs where it has none.
+        calibration, held_out: how many samples of each at most.
+
+    Raises:
+        BadInput: the data do not fit the network.
+    """
+    data = data or source.dataset
+    if data is None:
+        sets = SampleSets(
+            random_samples(source.inputs, calibration, seed + 1), random_samples(source.inputs, held_out, seed + 2)
+        )
+    elif Path(data).suffix == ".npz":
+        sets = _from_arrays(Path(data), calibration, held_out, seed)
+    else:
+        sets = _from_data_set(source, data, calibration, held_out)
+    for samples in (sets.calibration, sets.held_out):
+        check_samples(samples, source.inputs)
+    return sets
+
+
+def load_data(source: Source, data: str | None) -> Data:
+    """The data set for training a source: its own, or the one the user names.
+
+    Raises:
+        BadInput: there is none, or it does not fit.
+    """
+    data = data or source.dataset
+    if data is None:
+        raise BadInput(f"{source.name}: no data set is bundled for it; give one with --data")
+    shape = source.example_inputs[0].shape
+    channels, size = (shape[1], shape[2]) if len(shape) == 4 else (1, 32)
+    return load(data, channels, size)
+
+
+def baked(source: Source, samples: SampleSets, raw: SampleSets) -> tuple[Source, SampleSets]:
+    """The source with its preprocessing in front of the network, fed with raw values."""
+    if source.preprocessing is None:
+        raise BadInput(f"{source.name}: no preprocessing is known that could be baked in; give --data with one")
+    network = Preprocessed(source.network, source.preprocessing).eval()
+    first = torch.from_numpy(next(iter(raw.held_out.inputs.values()))[:1])
+    return replace(source, network=network, example_inputs=(first, *source.example_inputs[1:])), raw
+
+
+def raw_samples(source: Source, data: str | None, calibration: int, held_out: int) -> SampleSets:
+    """The same samples before preprocessing: pixels 0 to 255."""
+    plain = replace(source, preprocessing=Preprocessing())
+    return _from_data_set(plain, str(data or source.dataset), calibration, held_out)
+
+
+def _from_system(system: System, seed: int) -> Source:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = system.build().eval()
+    inputs = system.example_inputs(seed)
+    return Source(
+        name=system.name,
+        network=network,
+        example_inputs=inputs,
+        input_names=tuple(system.input_shapes),
+        output_names=system.output_names,
+        origin=system.name,
+        task=system.task,
+        paper=system.paper,
+        dataset=system.dataset,
+        system=system,
+        trained=False,
+    )
+
+
+def _from_run(folder: Path) -> Source:
+    run = load_run(folder)
+    systems = all_systems()
+    if run.system not in systems:
+        raise BadInput(f"{folder}: trained from {run.system}, which is no system of the zoo; deploy its builder instead")
+    source = _from_system(systems[run.system], run.seed)
+    restore(run, source.network)
+    return replace(
+        source,
+        name=folder.name,
+        origin=str(folder),
+        labels=run.labels,
+        preprocessing=run.preprocessing,
+        trained=True,
+    )
+
+
+def _from_builder(reference: str, seed: int) -> Source:
+    module_name, _, function_name = reference.partition(":")
+    sys.path.insert(0, "")
+    try:
+        build: Any = getattr(importlib.import_module(module_name), function_name)
+    except ModuleNotFoundError as error:
+        if error.name and not module_name.startswith(error.name):
+            raise
+        raise BadInput(f"{module_name}: no such module; run from the folder that holds it, or install it") from error
+    except AttributeError as error:
+        raise BadInput(f"{module_name} has no {function_name}; name the function that builds the network") from error
+    finally:
+        sys.path.remove("")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = build()
+    try:
+        network, examples = built
+    except TypeError as error:
+        raise BadInput(f"{reference} must return (module, example inputs), got {type(built).__name__}") from error
+    if not isinstance(network, nn.Module):
+        raise BadInput(f"{reference} must return (module, example inputs), got a {type(network).__name__} first")
+    inputs = _examples(reference, network, examples)
+    return Source(
+        name=function_name if function_name not in ("build", "model", "main") else module_name.rpartition(".")[2],
+        network=network.eval(),
+        example_inputs=tuple(inputs.values()),
+        input_names=tuple(inputs),
+        output_names=None,
+        origin=reference,
+    )
+
+
+def _from_exported(path: Path) -> Source:
+    program = load_exported(path)
+    if program.example_inputs is None:
+        raise BadInput(f"{path}: holds no example inputs; export it with them")
+    args, kwargs = program.example_inputs
+    placeholders = [node.name for node in program.graph.nodes if node.op == "placeholder"]
+    names = [name for name in placeholders if name in set(program.graph_signature.user_inputs)]
+    return Source(
+        name=path.stem,
+        network=program.module(check_guards=False),
+        example_inputs=tuple(args) + tuple(kwargs.values()),
+        input_names=tuple(names),
+        output_names=None,
+        origin=str(path),
+    )
+
+
+def _examples(reference: str, network: nn.Module, examples: Any) -> dict[str, Tensor]:
+    """Example inputs by name: a dict as given, else under the argument names of `forward`."""
+    if isinstance(examples, Mapping):
+        named = dict(examples)
+    else:
+        values = (examples,) if isinstance(examples, Tensor) else tuple(examples)
+        named = dict(zip(forward_names(network), values))
+        if len(named) != len(values):
+            raise BadInput(f"{reference}: {len(values)} example inputs for {len(named)} arguments of forward")
+    wrong = [name for name, value in named.items() if not isinstance(value, Tensor)]
+    if wrong or not named:
+        raise BadInput(f"{reference}: example inputs must be tensors, {', '.join(wrong) or 'none'} given")
+    order = [name for name in forward_names(network) if name in named]
+    return {name: named[name] for name in order or named}
+
+
+def _from_arrays(path: Path, calibration: int, held_out: int, seed: int) -> SampleSets:
+    arrays, labels = load_arrays(path)
+    count = len(next(iter(arrays.values())))
+    if count < 2:
+        raise BadInput(f"{path}: {count} sample; give at least two, some to calibrate on and others to measure on")
+    order = np.random.default_rng(seed).permutation(count)
+    first = min(calibration, count // 2)
+    parts = order[:first], order[first : first + held_out]
+    wide = {"float64": np.float32}
+    arrays = {name: values.astype(wide.get(str(values.dtype), values.dtype)) for name, values in arrays.items()}
+    chosen = [
+        Samples(
+            {name: values[part] for name, values in arrays.items()}, None if labels is None else labels[part], path.name
+        )
+        for part in parts
+    ]
+    return SampleSets(chosen[0], chosen[1])
+
+
+def _from_data_set(source: Source, data: str, calibration: int, held_out: int) -> SampleSets:
+    loaded = load_data(source, data)
+    if len(source.inputs) != 1:
+        raise BadInput(f"{source.name}: takes {len(source.inputs)} inputs; give an .npz with one array for each")
+    preprocessing = source.preprocessing or loaded.preprocessing
+    name = source.input_names[0]
+
+    def read(split: Any, count: int, what: str) -> Samples:
+        size = len(split)
+        # Spread over the split: class folders lie one class after the other.
+        indices = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
+        pairs = [split[int(index)] for index in indices]
+        inputs = preprocessing.apply(torch.stack([image for image, _ in pairs])).numpy()
+        return Samples({name: inputs}, np.array([label for _, label in pairs]), f"{loaded.name}, {what}")
+
+    return SampleSets(read(loaded.train, calibration, "training split"), read(loaded.test, held_out, "held out"))
