@@ -19,8 +19,9 @@ PICKLE_READERS = {"models/data/cifar10.py"}
 def sources() -> list[Path]:
     """Every module of the package, which is the repository but for its tests and what is made in it."""
     skipped = {"tests", "build", "dist", "runs"}
-    paths = (path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
-    kept = [path for path in paths if path.parts[0] not in skipped and not any(p.startswith(".") for p in path.parts)]
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in skipped and path.name[0] != "."]
+    paths = [*ROOT.glob("*.py"), *(path for folder in folders for path in folder.rglob("*.py"))]
+    kept = [path.relative_to(ROOT) for path in paths]
     assert len(kept) > 50
     return sorted(kept)
 
