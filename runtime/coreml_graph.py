@@ -10,11 +10,12 @@ import numpy as np
 from .mil import OPERATORS, MilOperation, MilValue, load_program
 
 # Operators whose results hold input values unchanged, in another order or shape, perhaps beside a constant border.
-MOVES = frozenset(
-    "batch_to_space concat crop depth_to_space expand_dims flatten2d gather gather_along_axis gather_nd identity pad "
-    "pixel_shuffle pixel_unshuffle reshape reshape_like reverse slice_by_index slice_by_size sliding_windows "
-    "space_to_batch space_to_depth split squeeze stack tile transpose upsample_nearest_neighbor".split()
-)
+MOVES = frozenset((
+    "batch_to_space", "concat", "crop", "depth_to_space", "expand_dims", "flatten2d", "gather", "gather_along_axis",
+    "gather_nd", "identity", "pad", "pixel_shuffle", "pixel_unshuffle", "reshape", "reshape_like", "reverse",
+    "slice_by_index", "slice_by_size", "sliding_windows", "space_to_batch", "space_to_depth", "split", "squeeze",
+    "stack", "tile", "transpose", "upsample_nearest_neighbor",
+))  # fmt: skip
 # Operator that makes real weights of stored ones -> the parameter that holds what is stored.
 _STORED_AS = {
     "constexpr_affine_dequantize": "quantized_data",
@@ -52,10 +53,9 @@ class CoremlGraph:
         self.readers: dict[str, list[MilOperation]] = {}
         self.values: dict[str, MilValue] = {value.name: value for value in program.inputs}
         for operation in program.operations:
-            names = {value.name for value in operation.outputs}
+            names = [value.name for value in operation.outputs]
             read = list(dict.fromkeys(_bound(operation)))
-            constant = all(name in self.stored for name in read)
-            if constant:
+            if all(name in self.stored for name in read):
                 self.stored.update(dict.fromkeys(names, operation))
             else:
                 self.operations.append(operation)
@@ -82,7 +82,7 @@ class CoremlGraph:
         """Bytes of a value; a label and its dictionary of scores count nothing."""
         if self.values[name].shape is None:
             return 0
-        return -(-prod(self.shape(name)) * _bits_of(self.values[name].dtype) // 8)
+        return _size_bytes(prod(self.shape(name)), self.values[name].dtype)
 
     def constant(self, operation: MilOperation, parameter: str) -> np.ndarray | None:
         """The number or array bound to a parameter, or None where it is absent or computed."""
@@ -106,21 +106,19 @@ class CoremlGraph:
         operation = self.stored.get(name) or self.producers.get(name)
         if operation is not None and operation.type in _CODES:
             return self._stored_bits(operation)
-        if operation is not None and operation.type in MOVES and name not in self.stored:
+        if operation is not None and operation.type in MOVES and self.is_real(name):
             return max(self.bits(source) for source in self.operands(operation) if self.is_real(source))
         return _bits_of(self.values[name].dtype)
 
     def weights_behind(self, name: str) -> dict[str, int]:
         """Bytes, as stored, of the constants that a value is made of by moves alone, by the constant's name."""
-        if name in self.stored:
-            return {name: self._stored_bytes(name)}
-        operation = self.producers.get(name)
+        operation = self.stored.get(name) or self.producers.get(name)
         if operation is None or operation.type not in MOVES:
-            return {}
+            return {name: self._stored_bytes(name)} if name in self.stored else {}
         return {k: v for source in self.operands(operation) for k, v in self.weights_behind(source).items()}
 
     def parameters(self) -> int:
-        """Elements of constants that operators work on: floating-point ones with an axis, and all that carry a scale."""
+        """Elements of the constants that operators work on: real ones with an axis, and all that carry a scale."""
         counted: dict[str, int] = {}
         for operation in self.operations:
             settings = {name for key in _STATISTICS for name in bound(operation, key)}
@@ -133,10 +131,9 @@ class CoremlGraph:
         return sum(counted.values())
 
     def _stored_bits(self, operation: MilOperation) -> int:
-        argument = operation.inputs[_STORED_AS[operation.type]]
-        if isinstance(argument, tuple):
-            return _bits_of(self.values[argument[0]].dtype)
-        return argument.dtype.itemsize * 8
+        parameter = _STORED_AS[operation.type]
+        names = bound(operation, parameter)
+        return _bits_of(self.values[names[0]].dtype if names else operation.stored_types[parameter])
 
     def _stored_bytes(self, name: str) -> int:
         operation = self.stored[name]
@@ -144,7 +141,9 @@ class CoremlGraph:
         if parameter is None:
             return self.size_bytes(name)
         argument = operation.inputs[parameter]
-        return argument.nbytes if isinstance(argument, np.ndarray) else self._stored_bytes(argument[0])
+        if isinstance(argument, tuple):
+            return self._stored_bytes(argument[0])
+        return _size_bytes(argument.size, operation.stored_types[parameter])
 
 
 def bound(operation: MilOperation, parameter: str) -> tuple[str, ...]:
@@ -156,6 +155,10 @@ def bound(operation: MilOperation, parameter: str) -> tuple[str, ...]:
 def _bound(operation: MilOperation) -> list[str]:
     names: Iterable[tuple[str, ...]] = (bound(operation, parameter) for parameter in operation.inputs)
     return [name for group in names for name in group]
+
+
+def _size_bytes(elements: int, dtype: str) -> int:
+    return -(-elements * _bits_of(dtype) // 8)
 
 
 def _bits_of(dtype: str) -> int:

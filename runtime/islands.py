@@ -1,8 +1,9 @@
 """Which operators of an artifact run on integers, and which fell back to float, with the reason for each.
 
 An operator without quantize/dequantize on both sides becomes a float island, silently and at the cost of two
-conversions. For TFLite the tensor types decide. For ONNX a runtime decides when it loads the file: the rules here are
-those of ONNX Runtime's CPU provider (`qdq_selector_action_transformer.cc`), one row per group of operators, on x86.
+conversions. For TFLite the tensor types decide; for Core ML `coreml_islands.py`. For ONNX a runtime decides when it
+loads the file: the rules here are those of ONNX Runtime's CPU provider (`qdq_selector_action_transformer.cc`), one row
+per group of operators, on x86.
 
 x86 kernels take uint8 activations. ONNX Runtime shifts int8 ones to uint8 by itself, but only where one operator reads
 them: int8 codes with two readers, as at every residual connection, leave both readers and the writer in float.
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput
-from .macs import MacCount, count_onnx, count_tflite
+from .coreml_graph import CoremlGraph
+from .coreml_islands import computed, obstacle
+from .macs import MacCount, count_coreml, count_onnx, count_tflite
 from .onnx_graph import OnnxGraph, read_onnx_graph
 from .tflite_graph import TfliteGraph, TfliteOperator, TfliteTensor, read_tflite
 
@@ -26,7 +29,7 @@ class Island:
     """An operator that computes in float.
 
     Attributes:
-        operator: `Conv`, `SOFTMAX`.
+        operator: `Conv`, `SOFTMAX`, `layer_norm`.
         name: of its first output value.
         module: path of the PyTorch module that calls it; empty where it is not known.
         reason: what keeps it from running on integers.
@@ -54,10 +57,10 @@ class IslandReport:
 
 
 def find_islands(path: Path, modules: Mapping[str, str] | None = None) -> IslandReport:
-    """Reads an `.onnx` or `.tflite` file.
+    """Reads an `.onnx` or `.tflite` file, or an `.mlpackage`.
 
     Args:
-        path: the file.
+        path: the artifact.
         modules: value name -> PyTorch module path.
 
     Raises:
@@ -68,7 +71,10 @@ def find_islands(path: Path, modules: Mapping[str, str] | None = None) -> Island
         return _report(*_in_onnx(read_onnx_graph(path), known), count_onnx(path))
     if path.suffix == ".tflite":
         return _report(*_in_tflite(read_tflite(path), known), count_tflite(path))
-    raise BadInput(f"{path}: islands are found in .onnx and .tflite files, not in {path.suffix or 'this'}")
+    if path.suffix == ".mlpackage":
+        return _report(*_in_coreml(CoremlGraph(path), known), count_coreml(path))
+    kind = path.suffix or "this"
+    raise BadInput(f"{path}: islands are found in .onnx and .tflite files and .mlpackage folders, not in {kind}")
 
 
 def integer_nodes(graph: OnnxGraph) -> set[str]:
@@ -245,6 +251,16 @@ def _in_tflite(graph: TfliteGraph, modules: Mapping[str, str]) -> tuple[list[Isl
             reason = f"{in_float.name} is {in_float.dtype}"
             islands.append(Island(operator.name, name, modules.get(name, ""), reason))
         integers += in_float is None and any(tensor.is_quantized for tensor in values)
+    return islands, integers
+
+
+def _in_coreml(graph: CoremlGraph, modules: Mapping[str, str]) -> tuple[list[Island], int]:
+    islands, integers = [], 0
+    for operation in computed(graph):
+        name, reason = operation.outputs[0].name, obstacle(graph, operation)
+        if reason:
+            islands.append(Island(operation.type, name, modules.get(name, ""), reason))
+        integers += not reason
     return islands, integers
 
 

@@ -2,7 +2,8 @@
 
 A value lives from the operator that writes it to the last one that reads it; inputs live from the start, outputs to
 the end. Weights, scratch buffers of kernels and the arena's own bookkeeping are not counted. Reshapes and views that
-share their input's bytes cost nothing where the engine shares them (ONNX Runtime, PyTorch), and a copy in TFLite.
+share their input's bytes cost nothing where the engine shares them (ONNX Runtime, PyTorch, Core ML), and a copy in
+TFLite.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,12 +15,17 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from ..errors import BadInput
+from .coreml_graph import CoremlGraph, bound
+from .coreml_islands import CLAMPS, computed, obstacle
 from .islands import integer_nodes
 from .macs.state import State, arguments, packet
+from .mil import MilOperation
 from .onnx_graph import OnnxGraph, read_onnx_graph
 from .tflite_graph import read_tflite
 
 _SHARED = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+_SHARED_MIL = ("identity", "reshape", "squeeze", "expand_dims", "flatten2d")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,20 @@ def peak_of(
             worst = PeakMemory(total, step.writes[0] if step.writes else "", tuple(order))
         live = {name for name in live if last_use.get(name, -1) > place}
     return worst
+
+
+def peak_of_file(path: Path) -> PeakMemory:
+    """Peak of an artifact of any kind.
+
+    Raises:
+        BadInput: it is damaged, or of another kind.
+    """
+    path = Path(path)
+    measure = {".mlpackage": peak_of_coreml, ".onnx": peak_of_onnx, ".tflite": peak_of_tflite}.get(path.suffix)
+    if measure is None:
+        kind = path.suffix or "one without a suffix"
+        raise BadInput(f"{path}: memory is planned for .mlpackage, .onnx and .tflite artifacts, not {kind}")
+    return measure(path)
 
 
 def peak_of_tflite(path: Path) -> PeakMemory:
@@ -124,6 +144,50 @@ def _write_codes_directly(graph: OnnxGraph, quantize: Any, on_integers: set[str]
         if producer.op_type not in ("Relu", "Clip"):
             return
         name = producer.input[0]
+
+
+def peak_of_coreml(path: Path) -> PeakMemory:
+    """Peak of an `.mlpackage`; an operator that can run on integers reads and writes codes, and real values none."""
+    graph = CoremlGraph(Path(path))
+    on_integers = {op.outputs[0].name for op in computed(graph) if not obstacle(graph, op)}
+    buffers = _coreml_buffers(graph, on_integers)
+    steps = [
+        Step(
+            tuple(buffers[name] for name in dict.fromkeys(graph.operands(op)) if name in buffers),
+            tuple(buffers[value.name] for value in op.outputs),
+        )
+        for op in graph.operations
+    ]
+    sizes = {buffer: graph.size_bytes(name) for name, buffer in buffers.items() if name == buffer}
+    sizes |= {f"{bound(op, 'input')[0]}_codes": graph.size_bytes(op.outputs[0].name) for op in _quantizers(graph)}
+    return peak_of(steps, sizes, [buffers[n] for n in graph.inputs], [buffers[n] for n in graph.outputs])
+
+
+def _coreml_buffers(graph: CoremlGraph, on_integers: set[str]) -> dict[str, str]:
+    """Value -> the value whose buffer it lives in; codes, which Core ML numbers, are named after what they encode."""
+    buffers = {name: name for name in graph.inputs}
+    for op in graph.operations:
+        results = [value.name for value in op.outputs]
+        readers = [reader for name in results for reader in graph.readers.get(name, [])]
+        codes = op.type == "dequantize" and all(reader.outputs[0].name in on_integers for reader in readers)
+        shared = (codes and results[0] not in graph.outputs) or op.type in _SHARED_MIL
+        source = bound(op, "input" if op.type == "dequantize" else "x")[0] if shared else ""
+        buffers.update({name: buffers[source] if shared else name for name in results})
+        if op.type == "quantize":
+            buffers[results[0]] = f"{bound(op, 'input')[0]}_codes"
+    for op in reversed(_quantizers(graph)):
+        name, codes_buffer = bound(op, "input")[0], buffers[op.outputs[0].name]
+        while name in on_integers and len(graph.readers[name]) == 1:
+            buffers[name] = codes_buffer
+            producer = graph.producers[name]
+            if producer.type not in CLAMPS:
+                break
+            name = bound(producer, "x")[0]
+    return buffers
+
+
+def _quantizers(graph: CoremlGraph) -> list[MilOperation]:
+    return [op for op in graph.operations if op.type == "quantize"]
 
 
 def peak_of_program(program: ExportedProgram) -> PeakMemory:

@@ -211,5 +211,5 @@ def test_an_int8_tflite_file_has_no_islands_and_a_float_one_only_islands(tflite_
 
 
 def test_another_kind_of_file_is_refused(tmp_path):
-    with pytest.raises(BadInput, match=r"islands are found in \.onnx and \.tflite files, not in \.txt"):
+    with pytest.raises(BadInput, match=r"\.onnx and \.tflite files and \.mlpackage folders, not in \.txt"):
         find_islands(tmp_path / "net.txt")

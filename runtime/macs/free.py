@@ -75,3 +75,26 @@ FREE_TFLITE = _names(
     # codes
     "DEQUANTIZE FAKE_QUANT QUANTIZE",
 )
+
+FREE_MIL = _names(
+    # elementwise
+    "abs acos add asin atan atanh cast ceil clamped_relu clip cos cosh elu equal erf exp exp2 floor floor_div gelu "
+    "greater greater_equal inverse leaky_relu less less_equal log logical_and logical_not logical_or logical_xor "
+    "maximum minimum mod mul not_equal pow prelu real_div relu relu6 round rsqrt scaled_tanh select sigmoid "
+    "sigmoid_hard sign silu sin sinh softmax softplus softplus_parametric softsign sqrt square sub tan tanh threshold "
+    "thresholded_relu",
+    # norms and reductions
+    "argsort batch_norm cumsum instance_norm l2_norm layer_norm local_response_norm reduce_argmax reduce_argmin "
+    "reduce_l1_norm reduce_l2_norm reduce_log_sum reduce_log_sum_exp reduce_max reduce_mean reduce_min reduce_prod "
+    "reduce_sum reduce_sum_square topk",
+    # pooling and resampling
+    "affine avg_pool crop_resize l2_pool max_pool resample resize resize_bilinear resize_nearest_neighbor "
+    "upsample_bilinear upsample_nearest_neighbor",
+    # moves, constants, state and shapes
+    "band_part batch_to_space classify concat crop depth_to_space expand_dims fill fill_like flatten2d gather "
+    "gather_along_axis gather_nd identity non_zero one_hot pad pixel_shuffle pixel_unshuffle range_1d read_state "
+    "reshape reshape_like reverse reverse_sequence scatter scatter_along_axis scatter_nd shape slice_by_index "
+    "slice_by_size slice_update sliding_windows space_to_batch space_to_depth split squeeze stack tile transpose",
+    # codes
+    "dequantize quantize",
+)

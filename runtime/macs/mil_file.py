@@ -8,30 +8,7 @@ from ..coreml_graph import CoremlGraph, bound
 from ..mil import MilOperation
 from . import formulas
 from .count import CountedOperation, MacCount
-
-# Operators of the ML program that are known to hold no multiply-add of weights or of two activations.
-FREE_MIL = frozenset(
-    # elementwise
-    "abs acos add asin atan atanh cast ceil clamped_relu clip cos cosh elu equal erf exp exp2 floor floor_div gelu "
-    "greater greater_equal inverse leaky_relu less less_equal log logical_and logical_not logical_or logical_xor "
-    "maximum minimum mod mul not_equal pow prelu real_div relu relu6 round rsqrt scaled_tanh select sigmoid "
-    "sigmoid_hard sign silu sin sinh softmax softplus softplus_parametric softsign sqrt square sub tan tanh threshold "
-    "thresholded_relu "
-    # norms and reductions
-    "batch_norm cumsum instance_norm l2_norm layer_norm local_response_norm reduce_argmax reduce_argmin reduce_l1_norm "
-    "reduce_l2_norm reduce_log_sum reduce_log_sum_exp reduce_max reduce_mean reduce_min reduce_prod reduce_sum "
-    "reduce_sum_square topk argsort "
-    # pooling and resampling
-    "avg_pool l2_pool max_pool crop_resize resample affine resize resize_bilinear resize_nearest_neighbor "
-    "upsample_bilinear upsample_nearest_neighbor "
-    # moves, constants and shapes
-    "band_part batch_to_space classify concat crop depth_to_space expand_dims fill fill_like flatten2d gather "
-    "gather_along_axis gather_nd identity non_zero one_hot pad pixel_shuffle pixel_unshuffle range_1d read_state "
-    "reshape reshape_like reverse reverse_sequence scatter scatter_along_axis scatter_nd shape slice_by_index "
-    "slice_by_size slice_update sliding_windows space_to_batch space_to_depth split squeeze stack tile transpose "
-    # codes
-    "dequantize quantize".split()
-)
+from .free import FREE_MIL
 
 
 def count_coreml(path: Path, modules: Mapping[str, str] | None = None) -> MacCount:

@@ -42,12 +42,14 @@ class MilOperation:
         inputs: parameter -> names of the values bound to it, or an array for a value written in place. `const` has one
             parameter, `val`; the `constexpr_*` operators of iOS 16 keep theirs as attributes and appear here alike.
         outputs: the values it makes.
+        stored_types: parameter -> element type of a tensor written in place; its array may be wider (`int4` in int8).
     """
 
     type: str
     name: str
     inputs: dict[str, Any]
     outputs: tuple[MilValue, ...]
+    stored_types: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,14 @@ def _tensor_type(value_type: Any) -> tuple[str, tuple[int | None, ...] | None]:
     return _DTYPES.get(tensor.dataType, f"type {tensor.dataType}"), shape
 
 
+def _stored_types(op: Any) -> dict[str, str]:
+    values = dict(op.attributes)
+    for name, argument in op.inputs.items():
+        if len(argument.arguments) == 1 and argument.arguments[0].WhichOneof("binding") == "value":
+            values[name] = argument.arguments[0].value
+    return {name: _tensor_type(value.type)[0] for name, value in values.items()}
+
+
 class _Reader:
     """Turns messages into values; opens each weight file once."""
 
@@ -153,7 +163,7 @@ class _Reader:
         inputs = {name: self._argument(argument) for name, argument in op.inputs.items()}
         inputs |= {key: self.value(value) for key, value in op.attributes.items() if key != "name"}
         name = self.value(op.attributes["name"]) if "name" in op.attributes else op.type
-        return MilOperation(op.type, str(name), inputs, outputs)
+        return MilOperation(op.type, str(name), inputs, outputs, _stored_types(op))
 
     def _argument(self, argument: Any) -> Any:
         """Names as a tuple of strings, or the array of a single value written in place."""
