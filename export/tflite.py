@@ -23,6 +23,7 @@ from ..quant.capture import module_paths
 from ..quant.graph import module_path
 from ..storage import atomic_path
 from .artifact import Artifact, TensorSpec
+from .litert_layouts import teach_layouts
 from .tflite_rewrites import float_border, halve_weights, name_border, name_tensors, pack_model, read_model
 from .unfold import unfold
 
@@ -85,6 +86,7 @@ def _convert(program: torch.export.ExportedProgram, input_names: tuple[str, ...]
             import litert_torch
             from litert_torch.quantize import pt2e_quantizer, quant_config
 
+            teach_layouts()
             static = pt2e_quantizer.PT2EQuantizer().set_global(pt2e_quantizer.get_symmetric_quantization_config())
             config = quant_config.QuantConfig(pt2e_quantizer=static) if precision == "int8" else None
             converted = litert_torch.convert(module, sample_kwargs=examples, quant_config=config)

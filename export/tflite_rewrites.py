@@ -65,18 +65,19 @@ def name_tensors(model: Any, program: torch.export.ExportedProgram) -> dict[str,
     for index, tensor in enumerate(graph.tensors):
         if index not in own:
             tensor.name = _first(tensor.name)
+    results = dict(zip(graph.outputs, _result_names(program)))
     layers = _layers(program)
     for operator in graph.operators:
         if _builtin(model, operator) in _WEIGHTED:
-            _name_weights(graph, operator, layers)
-    _name_constants(model, program)
+            _name_weights(graph, operator, layers, results)
+    _name_constants(model, program, results)
     values = _name_values(graph, program, own)
     _number_repeats(graph, own)
     return values
 
 
 def float_border(model: Any) -> None:
-    """Puts a QUANTIZE behind every int8 input and a DEQUANTIZE before every int8 output, so that the border is float."""
+    """Makes the border float: a QUANTIZE behind every int8 input, a DEQUANTIZE before every int8 output."""
     graph = model.subgraphs[0]
     for place, index in enumerate(graph.inputs):
         if _is_int8(graph.tensors[index]):
@@ -135,8 +136,22 @@ def _layers(program: torch.export.ExportedProgram) -> dict[str, tuple[str, str |
     return found
 
 
-def _name_weights(graph: Any, operator: Any, layers: dict[str, tuple[str, str | None]]) -> None:
+def _result_names(program: torch.export.ExportedProgram) -> list[str]:
+    """Names of the values that the program returns, behind their quantizers."""
+    output = next(node for node in program.graph.nodes if node.op == "output")
+    names = []
+    for node in output.args[0]:
+        while node.target in (QUANTIZE, DEQUANTIZE):
+            node = node.args[0]
+        names.append(node.name)
+    return names
+
+
+def _name_weights(
+    graph: Any, operator: Any, layers: dict[str, tuple[str, str | None]], results: dict[int, str]
+) -> None:
     names = [_text(graph.tensors[i].name) for i in (operator.outputs[0], operator.inputs[1])]
+    names.append(results.get(operator.outputs[0], ""))
     candidates = [name for text in names for name in (_base(text), _base(text).removesuffix("_codes"))]
     layer = next((layers[name] for name in candidates if name in layers), None)
     if layer is None:
@@ -162,20 +177,29 @@ def _own_tensor(graph: Any, index: int, name: str) -> int:
     return len(graph.tensors) - 1
 
 
-def _name_constants(model: Any, program: torch.export.ExportedProgram) -> None:
-    """Constant operands of arithmetic: tensors carry the buffer's name with `_codes` behind it, numbers the operator's."""
+def _name_constants(model: Any, program: torch.export.ExportedProgram, results: dict[int, str]) -> None:
+    """Constant operands of arithmetic take the name of the buffer that the program's operator reads."""
     graph = model.subgraphs[0]
-    buffers = set(program.graph_signature.inputs_to_buffers.values())
-    for tensor in graph.tensors:
-        name = _base(_text(tensor.name)).removesuffix("_codes")
-        if not getattr(tensor, "taken", False) and name in buffers:
-            tensor.name, tensor.taken = name, True
+    operands = _constant_operands(program)
     for operator in graph.operators:
-        name = f"{_base(_text(graph.tensors[operator.outputs[0]].name))}_number"
-        if name in buffers and _builtin(model, operator) in ("ADD", "SUB", "MUL"):
+        result = operator.outputs[0]
+        name = operands.get(results.get(result) or _base(_text(graph.tensors[result].name)))
+        if name and _builtin(model, operator) in ("ADD", "SUB", "MUL"):
             for place, index in enumerate(operator.inputs):
                 if model.buffers[graph.tensors[index].buffer].data is not None:
                     operator.inputs[place] = _own_tensor(graph, index, name)
+
+
+def _constant_operands(program: torch.export.ExportedProgram) -> dict[str, str]:
+    """Name of an arithmetic operator's value -> name of the integer buffer among its operands."""
+    buffers = program.graph_signature.inputs_to_buffers
+    return {
+        node.name: buffers[operand.args[0].name]
+        for node in program.graph.nodes
+        if node.op == "call_function"
+        for operand in node.all_input_nodes
+        if operand.target is DEQUANTIZE and operand.args[0].name in buffers
+    }
 
 
 def _name_values(graph: Any, program: torch.export.ExportedProgram, own: set[int]) -> dict[str, str]:

@@ -21,8 +21,18 @@ def unfold(program: torch.export.ExportedProgram) -> GraphModule:
     for node in list(module.graph.nodes):
         if node.target in (DEQUANTIZE, DEQUANTIZE_CHANNELS) and is_constant(node.args[0]):
             _unfold_constant(module, node)
+        elif node.target is DEQUANTIZE:
+            _one_reader_each(node)
     module.graph.eliminate_dead_code()
     return GraphModule(module, module.graph)  # a plain one: exported modules check their inputs in hooks
+
+
+def _one_reader_each(node: Node) -> None:
+    """Gives every reader of a value its own dequantize: LiteRT's layout pass loses the shape of a shared one."""
+    for reader in list(node.users)[1:]:
+        with node.graph.inserting_before(reader):
+            own = node.graph.node_copy(node)
+        reader.replace_input_with(node, own)
 
 
 def _unfold_constant(module: GraphModule, node: Node) -> None:

@@ -26,6 +26,8 @@ class Affine:
         return (QMAX - self.zero_point) * self.scale
 
 
+# A fused ReLU6 clamps at 6 / scale, which integer kernels hold in int32.
+_LEAST_SCALE = 1e-8
 SOFTMAX_OUTPUT = Affine(1 / 256, -128)  # [0, 1), the only output form of integer softmax and sigmoid kernels
 TANH_OUTPUT = Affine(1 / 128, 0)  # [-1, 1)
 
@@ -38,7 +40,7 @@ def affine_of_range(low: float, high: float) -> Affine:
     low, high = min(low, 0.0), max(high, 0.0)
     if high - low < 1e-30:
         return Affine(1 / 128, 0)
-    scale = float(np.float32((high - low) / (QMAX - QMIN)))
+    scale = float(np.float32(max((high - low) / (QMAX - QMIN), _LEAST_SCALE)))
     zero_point = int(np.clip(round(QMIN - low / scale), QMIN, QMAX))
     return Affine(scale, zero_point)
 

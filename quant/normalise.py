@@ -2,7 +2,7 @@
 
 1. Dropout and other identities of evaluation mode go.
 2. A division by a number becomes a multiplication by its reciprocal.
-3. `padding="same"` becomes explicit padding.
+3. `padding="same"` becomes explicit padding, and `pad` with a constant `constant_pad_nd`.
 4. A transposed view by `.T`, `.mT` or `permute` of a constant is computed now.
 5. Scaled dot-product attention becomes matrix products and a softmax.
 6. In-place operators become their out-of-place forms.
@@ -100,6 +100,13 @@ def _explicit_padding(module: GraphModule, node: Node) -> None:
     _replace(module, node, by)
 
 
+def _constant_pad(module: GraphModule, node: Node) -> None:
+    """pad(x, widths, "constant", value) -> constant_pad_nd, the only spelling that every converter follows."""
+    x, widths, mode, value = (*node.args, "constant", None)[:4] if len(node.args) < 4 else node.args[:4]
+    if mode == "constant" and isinstance(x, Node):
+        _replace(module, node, call(module, node, aten.constant_pad_nd.default, (x, widths, float(value or 0.0)), node))
+
+
 def _transpose_of_constant(module: GraphModule, node: Node) -> None:
     source = node.args[0]
     if is_constant(source):
@@ -140,6 +147,7 @@ _RULES: dict[object, Callable[[GraphModule, Node], None]] = {
     aten.div.Tensor: _divide_by_number,
     aten.conv1d.padding: _explicit_padding,
     aten.conv2d.padding: _explicit_padding,
+    aten.pad.default: _constant_pad,
     aten.t.default: _transpose_of_constant,
     aten.permute.default: _transpose_of_constant,
     aten.transpose.int: _transpose_of_constant,
