@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .labels import FONT_SIZE, Box, Label, place_labels, text_width
-from .numbers import binary_unit, bytes_text, three_digits
+from .wording import binary_unit, bytes_text, three_digits
 
 WIDTH = 380.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 26.0, 44.0
@@ -53,7 +53,7 @@ class Axis:
     def at(self, value: float) -> float:
         """0 at the low end, 1 at the high end."""
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
+            return math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
 

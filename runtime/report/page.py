@@ -14,7 +14,7 @@ from typing import Any
 
 from ...manifest import check_document
 from ...storage import atomic_path
-from . import numbers
+from . import wording
 from .charts import Chart, Point, accuracy_axis, latency_axis, scatter, size_axis
 
 LOW_SQNR_DB = 20.0  # noise power above 1 % of the signal's
@@ -48,7 +48,7 @@ def render(document: dict[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"n": numbers, "target_names": TARGET_NAMES}
+    environment.globals |= {"n": wording, "target_names": TARGET_NAMES}
     environment.filters["plain"] = _plain
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -107,7 +107,7 @@ def artifact_row(artifact: dict[str, Any], float_accuracy: float | None) -> Row:
         word,
         _why(artifact, word),
         _difference(artifact),
-        numbers.points_text(change),
+        wording.points_text(change),
         tuple(engine["engine"] for engine in artifact["engines"] if engine["ran"]),
     )
 
@@ -204,7 +204,7 @@ def layer_rows(layers: list[dict[str, Any]]) -> list[LayerRow]:
         LayerRow(
             layer,
             place,
-            numbers.percent_text(layer["macs"] / total) if total else "",
+            wording.percent_text(layer["macs"] / total) if total else "",
             round(100 * layer["macs"] / largest, 1) if largest else 0.0,
             sqnr_rating(layer["sqnr_db"]),
             _part(layer["sqnr_db"], top),
@@ -245,8 +245,8 @@ def _why(artifact: dict[str, Any], word: str) -> str:
     if word != "not verified":
         outcome = [f"executed in {' and '.join(ran)}"]
         if artifact["agreement"] is not None:
-            outcome.append(f"agreement {numbers.percent_text(artifact['agreement'], 2)}")
-        if (difference := _difference(artifact)) != numbers.NOT_MEASURED:
+            outcome.append(f"agreement {wording.percent_text(artifact['agreement'], 2)}")
+        if (difference := _difference(artifact)) != wording.NOT_MEASURED:
             outcome.append(f"largest difference {difference}")
         parts.append(", ".join(outcome))
     parts += [f"not executed in {e['engine']}: {e['reason']}" for e in artifact["engines"] if not e["ran"]]
@@ -255,9 +255,9 @@ def _why(artifact: dict[str, Any], word: str) -> str:
 
 def _difference(artifact: dict[str, Any]) -> str:
     if artifact["max_step_difference"] is not None:
-        return numbers.steps_text(artifact["max_step_difference"])
+        return wording.steps_text(artifact["max_step_difference"])
     found = [e["max_abs_difference"] for e in artifact["engines"] if e["max_abs_difference"] is not None]
-    return numbers.three_digits(max(found)) if found else numbers.NOT_MEASURED
+    return wording.three_digits(max(found)) if found else wording.NOT_MEASURED
 
 
 def _plain(value: Any) -> str:
@@ -266,6 +266,8 @@ def _plain(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
