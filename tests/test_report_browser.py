@@ -70,13 +70,13 @@ class Browser:
         assert "error" not in found, found
         return found["result"]
 
-    def open(self, path, width, dark=False):
+    def open(self, path, width, dark=False, media=""):
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.call("Page.navigate", url=path.as_uri())
         if not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self._until(lambda event: event.get("method") == "Page.loadEventFired")
@@ -146,6 +146,11 @@ def test_a_page_opens_without_a_word_a_request_or_sideways_scrolling(browser, pa
 def test_the_figures_fit_a_desktop_without_scrolling(browser, pages):
     browser.open(pages / "usual.html", 1280)
     assert browser.value("[...document.querySelectorAll('.scroll')].every((box) => box.scrollWidth <= box.clientWidth)")
+
+
+def test_the_figures_fit_a_printed_page(browser, pages):
+    browser.open(pages / "usual.html", 700, media="print")  # A4 within its margins, in CSS pixels
+    assert browser.value("document.documentElement.scrollWidth") == 700
 
 
 def test_drawn_labels_of_a_plot_do_not_overlap(browser, pages):
