@@ -1,14 +1,14 @@
 """The main job, in the order of the rooms: train, quantize, export, verify, measure, report."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .devices.boards.host import describe_host, measure_on_host
-from .dist import artifact_row, artifact_stem, document_of, primary_precision
+from .dist import artifact_row, artifact_stem, document_of
 from .errors import BadInput
 from .export.artifact import SUFFIX, TARGETS, Artifact
 from .export.write import write_artifact
@@ -23,8 +23,8 @@ from .quant.scheme import Scheme
 from .runtime.layers import layer_table, with_errors
 from .runtime.reference import Reference, run_reference
 from .runtime.report import write_report
-from .runtime.verify import Verification, agreement_of, verify_artifact
-from .sources import SampleSets, Source, baked, find_samples, find_source, load_data, raw_samples
+from .runtime.verify import Verification, accuracy_of, agreement_of, verify_artifact
+from .sources import SampleSets, Source, baked_samples, find_samples, find_source, load_data, with_preprocessing
 from .storage import atomic_folder, atomic_path
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -109,10 +109,7 @@ def deploy(reference: str, options: Options, recipe: Recipe | None = None, say: 
         The manifest's document.
     """
     source = trained_source(find_source(reference, options.seed), options, recipe, say)
-    samples = find_samples(source, options.data, options.scheme.samples, options.held_out, options.seed)
-    if options.bake:
-        raw = raw_samples(source, options.data, options.scheme.samples, options.held_out)
-        source, samples = baked(source, samples, raw)
+    source, samples = _with_samples(source, options)
     with atomic_folder(options.out / source.name) as folder:
         document = _build(source, samples, options, folder, say)
     return document
@@ -140,7 +137,9 @@ def train_source(
         BadInput: the source is no system of the zoo.
     """
     if source.system is None:
-        raise BadInput(f"{source.origin}: training takes a system of the zoo; deploy takes your trained network as it is")
+        raise BadInput(
+            f"{source.origin}: training takes a system of the zoo; deploy takes your trained network as it is"
+        )
     data = load_data(source, options.data)
     return train(source.system, data, recipe, options.runs / source.name, options.seed, resume, device)
 
@@ -152,13 +151,13 @@ def programs_of(source: Source, samples: SampleSets, options: Options, say: Say 
     if "int8" not in options.precisions:
         return Programs(captured, floating, None)
     say(f"quantizing on {len(samples.calibration)} samples ({samples.calibration.name})")
-    inputs = [
-        tuple(torch.from_numpy(sample[name]) for name in captured.input_names) for sample in samples.calibration
-    ]
+    inputs = [tuple(torch.from_numpy(sample[name]) for name in captured.input_names) for sample in samples.calibration]
     return Programs(captured, floating, quantize(captured, inputs, options.scheme))
 
 
-def export_all(source: Source, programs: Programs, options: Options, folder: Path, say: Say = lambda _: None) -> list[Artifact]:
+def export_all(
+    source: Source, programs: Programs, options: Options, folder: Path, say: Say = lambda _: None
+) -> list[Artifact]:
     """Writes one artifact for each target and precision into `folder`."""
     captured = programs.captured
     artifacts = []
@@ -191,6 +190,72 @@ def references_of(programs: Programs, samples: SampleSets) -> tuple[Reference, R
     floating = run_reference(programs.floating, *names, samples.held_out)
     quantized = programs.quantized
     return floating, run_reference(quantized.program, *names, samples.held_out) if quantized else None
+
+
+def quantize_to(reference: str, out: Path, options: Options, say: Say = lambda _: None) -> dict[str, Any]:
+    """Quantizes a network into `out/NAME/` (`program.pt2`, `scheme.json`) and compares it with the float network.
+
+    Returns:
+        `{"name", "program", "samples", "float": {"accuracy"}, "int8": {"accuracy", "agreement"}, "float_operators"}`.
+    """
+    source, samples = _with_samples(trained_source(find_source(reference, options.seed), options, None, say), options)
+    programs = programs_of(source, samples, options, say)
+    quantized = programs.quantized
+    assert quantized is not None
+    with atomic_folder(out / source.name) as folder:
+        save_program(quantized, folder)
+    floating, reference_int8 = references_of(programs, samples)
+    assert reference_int8 is not None
+    first, labels = programs.captured.output_names[0], samples.held_out.labels
+    return {
+        "name": source.name,
+        "program": str(out / source.name / "program.pt2"),
+        "samples": samples.held_out.name,
+        "float": {"accuracy": accuracy_of(floating.outputs[first], labels)},
+        "int8": {
+            "accuracy": accuracy_of(reference_int8.outputs[first], labels),
+            "agreement": agreement_of(reference_int8.outputs[first], floating.outputs[first]),
+        },
+        "float_operators": [vars(operator) for operator in quantized.float_operators],
+    }
+
+
+def export_to(reference: str, options: Options, say: Say = lambda _: None) -> dict[str, Any]:
+    """Writes artifacts into `dist/NAME/` without training, verification or measurement.
+
+    Returns:
+        `{"name", "artifacts": [{"target", "precision", "path", "bytes", "sha256"}], "bytes_ratio": {target: int8 / float32}}`.
+    """
+    source, samples = _with_samples(find_source(reference, options.seed), options)
+    programs = programs_of(source, samples, options, say)
+    with atomic_folder(options.out / source.name) as folder:
+        artifacts = export_all(source, programs, options, folder, say)
+        _save_programs(programs, folder / "program")
+        rows = [
+            {
+                "target": artifact.target,
+                "precision": artifact.precision,
+                "path": artifact.path.name,
+                "bytes": artifact.size_bytes,
+                "sha256": artifact.sha256,
+            }
+            for artifact in artifacts
+        ]
+    sizes = {(artifact["target"], artifact["precision"]): artifact["bytes"] for artifact in rows}
+    ratios = {
+        target: round(sizes[target, "int8"] / sizes[target, "float32"], 4)
+        for target in options.targets
+        if {(target, "int8"), (target, "float32")} <= sizes.keys()
+    }
+    return {"name": source.name, "folder": str(options.out / source.name), "artifacts": rows, "bytes_ratio": ratios}
+
+
+def _with_samples(source: Source, options: Options) -> tuple[Source, SampleSets]:
+    """The source, its preprocessing baked in if asked, and samples as it then takes them."""
+    counts = options.scheme.samples, options.held_out
+    if options.bake:
+        return with_preprocessing(source, options.data), baked_samples(source, options.data, *counts)
+    return source, find_samples(source, options.data, *counts, options.seed)
 
 
 def _build(source: Source, samples: SampleSets, options: Options, folder: Path, say: Say) -> dict[str, Any]:
@@ -254,7 +319,9 @@ def _add_latency(rows: Sequence[dict[str, Any]], folder: Path) -> None:
 
 def _check_run(run: Run, source: Source, folder: Path) -> None:
     if run.system != source.name:
-        raise BadInput(f"{folder}: holds a run of {run.system}, not of {source.name}; move it away or name another --runs")
+        raise BadInput(
+            f"{folder}: holds a run of {run.system}, not of {source.name}; move it away or name another --runs"
+        )
 
 
 def _metadata(source: Source, precision: str, options: Options) -> dict[str, str]:
@@ -271,19 +338,3 @@ def _metadata(source: Source, precision: str, options: Options) -> dict[str, str
 def _environment() -> dict[str, str]:
     host = describe_host()
     return {"cpu": host.cpu, "isa": " ".join(host.isa), "cores": str(host.cores), "system": host.system, **host.engines}
-
-
-__all__ = [
-    "PRECISIONS",
-    "Options",
-    "Programs",
-    "agreement_of",
-    "deploy",
-    "export_all",
-    "primary_precision",
-    "programs_of",
-    "references_of",
-    "replace",
-    "train_source",
-    "trained_source",
-]

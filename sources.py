@@ -131,19 +131,26 @@ def load_data(source: Source, data: str | None) -> Data:
     return load(data, channels, size)
 
 
-def baked(source: Source, samples: SampleSets, raw: SampleSets) -> tuple[Source, SampleSets]:
-    """The source with its preprocessing in front of the network, fed with raw values."""
-    if source.preprocessing is None:
-        raise BadInput(f"{source.name}: no preprocessing is known that could be baked in; give --data with one")
-    network = Preprocessed(source.network, source.preprocessing).eval()
-    first = torch.from_numpy(next(iter(raw.held_out.inputs.values()))[:1])
-    return replace(source, network=network, example_inputs=(first, *source.example_inputs[1:])), raw
+def with_preprocessing(source: Source, data: str | None) -> Source:
+    """The source with its preprocessing in front of the network, which then takes raw values (pixels 0 to 255).
+
+    Raises:
+        BadInput: no preprocessing is known.
+    """
+    preprocessing = source.preprocessing
+    if preprocessing is None and (data or source.dataset):
+        preprocessing = load_data(source, data).preprocessing
+    if preprocessing is None:
+        raise BadInput(f"{source.name}: no preprocessing is known that could be baked in; name its data with --data")
+    network = Preprocessed(source.network, preprocessing).eval()
+    return replace(source, network=network, preprocessing=preprocessing)
 
 
-def raw_samples(source: Source, data: str | None, calibration: int, held_out: int) -> SampleSets:
-    """The same samples before preprocessing: pixels 0 to 255."""
-    plain = replace(source, preprocessing=Preprocessing())
-    return _from_data_set(plain, str(data or source.dataset), calibration, held_out)
+def baked_samples(source: Source, data: str | None, calibration: int, held_out: int) -> SampleSets:
+    """The samples of a source before preprocessing."""
+    return _from_data_set(
+        replace(source, preprocessing=Preprocessing()), str(data or source.dataset), calibration, held_out
+    )
 
 
 def _from_system(system: System, seed: int) -> Source:
@@ -170,7 +177,9 @@ def _from_run(folder: Path) -> Source:
     run = load_run(folder)
     systems = all_systems()
     if run.system not in systems:
-        raise BadInput(f"{folder}: trained from {run.system}, which is no system of the zoo; deploy its builder instead")
+        raise BadInput(
+            f"{folder}: trained from {run.system}, which is no system of the zoo; deploy its builder instead"
+        )
     source = _from_system(systems[run.system], run.seed)
     restore(run, source.network)
     return replace(

@@ -1,0 +1,334 @@
+"""The command line: every verb parses, calls one function of the pipeline, and prints.
+
+Nothing heavy is imported before a verb runs, so `--help` answers at once. With `--json`, the last line of standard output
+is one JSON document; progress goes to standard error. Exit codes: 0 what was asked holds, 1 a check did not hold, 2 the
+input was wrong.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__
+from .errors import OfframpError
+
+_TARGETS = ("onnx", "coreml", "tflite")
+_PRECISIONS = ("float32", "float16", "int8")
+_CALIBRATIONS = ("minmax", "percentile", "mse", "entropy")
+
+
+def _examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+class _Verbs(click.Group):
+    """Lists verbs in the order of the work, and turns every fault of the user's into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OfframpError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except OSError as error:
+            click.echo(f"error: {error.filename or 'disk'}: {error.strerror or error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="offramp")
+def main() -> None:
+    """One quantized program, every target, every difference accounted for."""
+
+
+def _options(*decorators: Callable) -> Callable:
+    def apply(function: Callable) -> Callable:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document as the last line.")
+_seed = click.option("--seed", default=0, show_default=True, help="Of weights, order, splits and random inputs.")
+_data = click.option(
+    "--data", metavar="DATA", help="digits, a folder (MNIST, CIFAR-10, class folders) or an .npz file."
+)
+_runs = click.option(
+    "--runs", type=click.Path(path_type=Path), default="runs", show_default=True, help="Training runs."
+)
+_out = click.option(
+    "--out", type=click.Path(path_type=Path), default="dist", show_default=True, help="Folder of dists."
+)
+_what = _options(
+    click.option("--target", "targets", multiple=True, type=click.Choice(_TARGETS), help="Repeatable; all by default."),
+    click.option(
+        "--precision",
+        "precisions",
+        multiple=True,
+        type=click.Choice(_PRECISIONS),
+        help="Repeatable; float32 and int8 by default.",
+    ),
+)
+_how = _options(
+    click.option(
+        "--calibration",
+        type=click.Choice(_CALIBRATIONS),
+        default="mse",
+        show_default=True,
+        help="How activation ranges are chosen.",
+    ),
+    click.option(
+        "--percentile", default=99.99, show_default=True, help="Share of values kept by --calibration percentile."
+    ),
+    click.option("--calibration-samples", default=256, show_default=True, help="Samples that ranges are chosen on."),
+    click.option("--keep-float", multiple=True, metavar="MODULE", help="Module path that stays in float; repeatable."),
+)
+_form = _options(
+    click.option("--samples", default=500, show_default=True, help="Held-out samples to verify on, at most."),
+    click.option("--dynamic-batch", is_flag=True, help="ONNX with an open batch dimension."),
+    click.option("--bake-preprocessing", "bake", is_flag=True, help="Put scale, mean and std into the network."),
+    click.option("--integer-io", is_flag=True, help="TFLite with int8 at its border."),
+    click.option("--image-input", is_flag=True, help="Core ML with an image as its input."),
+    click.option("--class-labels", is_flag=True, help="Class labels inside Core ML and TFLite."),
+    click.option(
+        "--older-runtime/--no-older-runtime",
+        default=True,
+        show_default=True,
+        help="Also run TFLite in tflite-runtime 2.14.",
+    ),
+    click.option("--measure/--no-measure", default=True, show_default=True, help="Time the artifacts on this host."),
+)
+
+
+def _chosen(
+    targets: tuple[str, ...] = (),
+    precisions: tuple[str, ...] = (),
+    calibration: str = "mse",
+    percentile: float = 99.99,
+    calibration_samples: int = 256,
+    keep_float: tuple[str, ...] = (),
+    samples: int = 500,
+    **others: Any,
+) -> Any:
+    """The pipeline's options from the command line's."""
+    from .pipeline import Options
+    from .quant.scheme import Scheme
+
+    scheme = Scheme(calibration=calibration, percentile=percentile, samples=calibration_samples, keep_float=keep_float)
+    order = [name for name in _PRECISIONS if name in (precisions or ("float32", "int8"))]
+    return Options(targets=targets or _TARGETS, precisions=tuple(order), scheme=scheme, held_out=samples, **others)
+
+
+def _say(line: str) -> None:
+    click.echo(f"· {line}", err=True)
+
+
+def _finish(document: Any, as_json: bool, show: Callable[[Any], None]) -> None:
+    if as_json:
+        click.echo(json.dumps(document, sort_keys=True))
+    else:
+        show(document)
+
+
+@main.command(
+    epilog=_examples(
+        "offramp deploy care_xxs",
+        "offramp deploy mypkg.net:build --data samples.npz --precision int8",
+        "offramp deploy net.pt2 --target tflite --integer-io",
+    )
+)
+@click.argument("network")
+@_options(_what, _data, _how, _form, _runs, _out, _seed, _as_json)
+@click.option("--epochs", type=int, help="Epochs of training, in place of the recipe's.")
+def deploy(network: str, epochs: int | None, as_json: bool, **chosen: Any) -> None:
+    """The main job: train, quantize, export, verify, measure, report.
+
+    NETWORK is a system of the zoo (see `offramp list`), a run's folder, your own package.module:build that returns
+    (module, example inputs), or a .pt2 file.
+    """
+    from . import screen
+    from .pipeline import deploy as run
+
+    document = run(network, _chosen(**chosen), _recipe(network, epochs), _say)
+    _finish(document, as_json, screen.show_dist)
+    if not all(artifact["verified"] for artifact in document["artifacts"]):
+        sys.exit(1)
+
+
+@main.command("list", epilog=_examples("offramp list", "offramp list --json"))
+@_as_json
+def list_systems(as_json: bool) -> None:
+    """The systems of the zoo, their size, and what is known to work for each."""
+    from . import screen
+    from .catalogue import systems_table
+
+    _finish(systems_table(), as_json, screen.show_systems)
+
+
+@main.command(
+    epilog=_examples("offramp train care_xxs", "offramp train resnet8 --data cifar-10/ --epochs 200 --resume")
+)
+@click.argument("system")
+@_options(_data, _runs, _seed, _as_json)
+@click.option("--epochs", type=int, help="Epochs, in place of the recipe's.")
+@click.option("--resume", is_flag=True, help="Go on from the last complete epoch.")
+@click.option(
+    "--device", default="cpu", show_default=True, help="cpu, cuda or mps; under torchrun, one process a device."
+)
+def train(system: str, epochs: int | None, resume: bool, device: str, as_json: bool, **chosen: Any) -> None:
+    """Trains a system of the zoo into runs/SYSTEM."""
+    from . import screen
+    from .pipeline import train_source
+    from .sources import find_source
+
+    options = _chosen(**chosen)
+    run = train_source(find_source(system, options.seed), options, _recipe(system, epochs), resume, device)
+    _finish({"name": run.system, "run": str(options.runs / system), "metrics": run.metrics}, as_json, screen.show_run)
+
+
+@main.command(
+    epilog=_examples(
+        "offramp quantize runs/care_xxs --calibration entropy",
+        "offramp quantize mypkg.net:build --data x.npz --out programs",
+    )
+)
+@click.argument("network")
+@_options(_data, _how, _runs, _seed, _as_json)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="programs", show_default=True, help="Folder of programs."
+)
+@click.option("--samples", default=500, show_default=True, help="Held-out samples to compare on, at most.")
+def quantize(network: str, out: Path, as_json: bool, **chosen: Any) -> None:
+    """Quantizes a network once: OUT/NAME/program.pt2 and scheme.json, the source of every artifact."""
+    from . import screen
+    from .pipeline import quantize_to
+
+    _finish(quantize_to(network, out, _chosen(precisions=("int8",), **chosen), _say), as_json, screen.show_program)
+
+
+@main.command(
+    epilog=_examples(
+        "offramp export runs/care_xxs --target onnx --precision float16", "offramp export care_s0 --precision int8"
+    )
+)
+@click.argument("network")
+@_options(_what, _data, _how, _form, _runs, _out, _seed, _as_json)
+def export(network: str, as_json: bool, **chosen: Any) -> None:
+    """Writes artifacts without training or verifying: OUT/NAME/."""
+    from . import screen
+    from .pipeline import export_to
+
+    _finish(export_to(network, _chosen(**chosen), _say), as_json, screen.show_files)
+
+
+@main.command(
+    epilog=_examples(
+        "offramp verify dist/care_xxs", "offramp verify foreign.tflite", "offramp verify mine.onnx --against net.pt2"
+    )
+)
+@click.argument("what", type=click.Path(path_type=Path))
+@click.option("--against", type=click.Path(path_type=Path), help="Program or artifact to hold a single file against.")
+@_options(_data, _seed, _as_json)
+@click.option("--samples", default=500, show_default=True, help="Held-out samples, at most.")
+@click.option(
+    "--older-runtime/--no-older-runtime",
+    default=True,
+    show_default=True,
+    help="Also run TFLite in tflite-runtime 2.14.",
+)
+def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> None:
+    """Executes a dist again, or a foreign .onnx, .tflite or .mlpackage, and compares.
+
+    A dist is held against its own program. A foreign file is held against --against, or else its optimized engine
+    against the plain one.
+    """
+    from . import screen
+    from .inspection import verify_dist, verify_file
+
+    options = _chosen(**chosen)
+    document = (
+        verify_dist(what, options, _say)
+        if what.is_dir() and what.suffix == ""
+        else verify_file(what, against, options, _say)
+    )
+    _finish(document, as_json, screen.show_dist)
+    if not all(artifact["verified"] for artifact in document["artifacts"]):
+        sys.exit(1)
+
+
+@main.command(epilog=_examples("offramp profile dist/care_xxs", "offramp profile foreign.onnx --threads 2"))
+@click.argument("what", type=click.Path(path_type=Path))
+@click.option("--threads", default=1, show_default=True, help="Threads of the engines.")
+@click.option("--runs", default=50, show_default=True, help="Timed runs, at least.")
+@click.option("--seconds", default=1.0, show_default=True, help="Timed seconds, at least.")
+@_as_json
+def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) -> None:
+    """MACs, parameters, bytes, peak memory, islands and latency of a dist or of a foreign artifact."""
+    from . import screen
+    from .inspection import profile_path
+
+    _finish(profile_path(what, threads, runs, seconds), as_json, screen.show_dist)
+
+
+@main.command(
+    epilog=_examples(
+        "offramp check dist/care_xxs",
+        "offramp check dist/care_xxs --baseline care_xxs.json",
+        "offramp check dist/care_xxs --baseline care_xxs.json --update",
+    )
+)
+@click.argument("dist", type=click.Path(path_type=Path))
+@click.option("--baseline", type=click.Path(path_type=Path), help="Figures that the dist must hold.")
+@click.option("--update", is_flag=True, help="Write the dist's figures to the baseline.")
+@_as_json
+def check(dist: Path, baseline: Path | None, update: bool, as_json: bool) -> None:
+    """Holds a dist to its hashes, its verdicts and a baseline; exit code 1 with a table of what moved."""
+    from . import screen
+    from .inspection import check_dist
+
+    document = check_dist(dist, baseline, update)
+    _finish(document, as_json, screen.show_check)
+    if not document["holds"]:
+        sys.exit(1)
+
+
+@main.command(epilog=_examples("offramp report dist/care_xxs"))
+@click.argument("dist", type=click.Path(path_type=Path))
+@_as_json
+def report(dist: Path, as_json: bool) -> None:
+    """Writes dist/NAME/report.html again from the manifest."""
+    from . import screen
+    from .inspection import rewrite_report
+
+    _finish(rewrite_report(dist), as_json, screen.show_report)
+
+
+@main.command(epilog=_examples("offramp doctor"))
+@_as_json
+def doctor(as_json: bool) -> None:
+    """Which targets and engines work on this machine, and the one command that enables each missing one."""
+    from . import screen
+    from .devices.boards.doctor import examine
+
+    document = examine()
+    _finish(document, as_json, screen.show_doctor)
+
+
+def _recipe(reference: str, epochs: int | None) -> Any:
+    """The system's own recipe with other epochs; None where nothing was asked."""
+    if epochs is None:
+        return None
+    from dataclasses import replace
+
+    from .models.system import find_system
+
+    return replace(find_system(reference).recipe, epochs=epochs)

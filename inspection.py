@@ -1,0 +1,314 @@
+"""Looks again at what already lies on disk: verifies, profiles and checks a dist, or a foreign artifact."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .devices.boards.host import measure_on_host
+from .dist import artifact_row, bits_of
+from .errors import BadInput
+from .export.artifact import SUFFIX, Artifact, TensorSpec
+from .manifest import read_manifest, write_manifest
+from .models.data import Preprocessing
+from .pipeline import Options, Say
+from .quant.program import load_exported, load_program
+from .runtime.islands import find_islands
+from .runtime.measure import count_file, peak_bytes
+from .runtime.reference import Reference, run_reference
+from .runtime.report import write_report
+from .runtime.samples import Samples, random_samples
+from .runtime.session import Session, open_session
+from .runtime.verify import EngineResult, agreement_of, verify_artifact
+from .sources import Source, baked_samples, find_samples, find_source
+from .storage import read_json, write_json
+
+# What a baseline holds of each artifact, and how far the figure may move to the bad side.
+_TOLERANCES = {"accuracy": 0.005, "agreement": 0.005, "bytes": 0.02, "macs": 0.0, "max_step_difference": 2.0}
+_HIGHER_IS_BETTER = {"accuracy", "agreement"}
+
+
+def verify_dist(folder: Path, options: Options, say: Say) -> dict[str, Any]:
+    """Executes every artifact of a dist again and compares it with the dist's own programs; rewrites the manifest.
+
+    Raises:
+        BadInput: the manifest, a hash or a program does not hold.
+    """
+    document = read_manifest(folder)
+    samples = _samples_of(document, options)
+    floating_program = load_exported(folder / "program" / "float.pt2")
+    quantized = load_program(folder / "program") if document["scheme"] else None
+    inputs = tuple(entry["name"] for entry in document["inputs"])
+    outputs = tuple(entry["name"] for entry in document["outputs"])
+    say(f"running the program on {len(samples)} samples ({samples.name})")
+    references = {"float32": run_reference(floating_program, inputs, outputs, samples)}
+    references["float16"] = references["float32"]
+    if quantized is not None:
+        references["int8"] = run_reference(quantized.program, inputs, outputs, samples)
+    rows = []
+    for row in document["artifacts"]:
+        say(f"verifying {row['path']}")
+        artifact = _artifact_of(folder, document, row)
+        program = quantized if row["precision"] == "int8" else None
+        reference = references[row["precision"]]
+        verdict = verify_artifact(artifact, reference, samples, program, options.older_runtime)
+        kept = {key: row[key] for key in ("latency_ms", "noisy", "load_ms", "board", "details")}
+        rows.append(artifact_row(artifact, verdict, folder) | kept)
+    document["artifacts"] = rows
+    return document
+
+
+def verify_file(path: Path, against: Path | None, options: Options, say: Say) -> dict[str, Any]:
+    """Holds one artifact against another file, or its optimized engine against its plain one.
+
+    Raises:
+        BadInput: a file is missing, damaged, or takes other inputs than the one it is held against.
+    """
+    session = open_session(path)
+    samples = _foreign_samples(session, options)
+    say(f"running {path.name} on {len(samples)} samples ({samples.name})")
+    outputs = _outputs(session, samples)
+    name, other = _counterpart(path, against, session, samples)
+    agreement, largest = 1.0, 0.0
+    for mine, theirs in zip(outputs.values(), other.values()):
+        agreement = min(agreement, agreement_of(mine, theirs.reshape(mine.shape)))
+        largest = max(largest, float(np.abs(mine - theirs.reshape(mine.shape)).max(initial=0.0)))
+    finite = all(np.isfinite(values).all() for values in outputs.values())
+    verified = finite and agreement >= 0.995
+    row = _foreign_row(path) | {
+        "verified": verified,
+        "not_verified_because": None if verified else f"agrees with {name} on {agreement:.1%} of the samples",
+        "engines": [vars(EngineResult(session.engine, True, None, agreement, None, None, largest))],
+        "agreement": agreement,
+        "against": name,
+    }
+    return {"name": path.stem, "float": {"accuracy": None}, "artifacts": [row]}
+
+
+def profile_path(path: Path, threads: int, runs: int, seconds: float) -> dict[str, Any]:
+    """Counts, memory, islands and latency of every artifact of a dist, or of one file.
+
+    Raises:
+        BadInput: the manifest does not hold, or a file is missing, damaged or of an unknown kind.
+    """
+    if path.is_dir() and path.suffix != SUFFIX["coreml"]:
+        document = read_manifest(path)
+        rows = {row["path"]: row for row in document["artifacts"]}
+        folder = path
+    else:
+        document = {"name": path.stem, "float": {"accuracy": None}}
+        rows = {path.name: _foreign_row(path)}
+        document["artifacts"] = list(rows.values())
+        folder = path.parent
+    timed = {name: folder / name for name, row in rows.items() if row["target"] != "coreml"}
+    if timed:
+        for name, (latency, load) in measure_on_host(timed, threads, runs=runs, seconds=seconds).items():
+            spread = latency.spread or {}
+            rows[name]["latency_ms"] = {"p50": latency.value, **{key: spread[key] for key in ("p90", "p99", "min")}}
+            rows[name] |= {"noisy": bool(spread["noisy"]), "load_ms": load.value, "board": latency.where}
+    return document
+
+
+def check_dist(folder: Path, baseline: Path | None, update: bool) -> dict[str, Any]:
+    """Holds a dist to its hashes, its verdicts and, if given, a baseline file.
+
+    Returns:
+        `{"name", "holds", "moved": [{"artifact", "figure", "baseline", "now", "allowed"}], "not_verified": [path]}`.
+
+    Raises:
+        BadInput: the manifest or a hash does not hold, or the baseline is missing, damaged or another network's.
+    """
+    document = read_manifest(folder)
+    figures = {f"{row['target']} {row['precision']}": _figures(row) for row in document["artifacts"]}
+    not_verified = [row["path"] for row in document["artifacts"] if not row["verified"]]
+    if update and baseline is None:
+        raise BadInput("check --update: name the file to write with --baseline")
+    moved: list[dict[str, Any]] = []
+    if baseline is not None and update:
+        write_json(baseline, {"name": document["name"], "artifacts": figures})
+    elif baseline is not None:
+        kept = read_json(baseline)
+        if not isinstance(kept, dict) or kept.get("name") != document["name"]:
+            found = kept.get("name") if isinstance(kept, dict) else type(kept).__name__
+            raise BadInput(f"{baseline}: a baseline of {found}, not of {document['name']}")
+        moved = _moved(kept["artifacts"], figures)
+    holds = not moved and not not_verified
+    return {"name": document["name"], "holds": holds, "moved": moved, "not_verified": not_verified}
+
+
+def rewrite_report(folder: Path) -> dict[str, Any]:
+    """Writes `report.html` again from the manifest.
+
+    Raises:
+        BadInput: the manifest or a hash does not hold.
+    """
+    document = read_manifest(folder)
+    write_report(document, folder / "report.html")
+    write_manifest(folder, document)
+    return document | {"report": str(folder / "report.html")}
+
+
+def _moved(kept: dict[str, Any], figures: dict[str, Any]) -> list[dict[str, Any]]:
+    moved = []
+    for artifact, wanted in kept.items():
+        now = figures.get(artifact)
+        if now is None:
+            moved.append(
+                {"artifact": artifact, "figure": "artifact", "baseline": "present", "now": "missing", "allowed": 0}
+            )
+            continue
+        for figure, before in wanted.items():
+            after, allowed = now.get(figure), _TOLERANCES[figure]
+            if before is None:
+                continue
+            if figure in ("bytes", "macs"):
+                allowed = allowed * before
+            drop = None if after is None else (before - after if figure in _HIGHER_IS_BETTER else after - before)
+            if drop is None or drop > allowed + 1e-12:
+                moved.append(
+                    {"artifact": artifact, "figure": figure, "baseline": before, "now": after, "allowed": allowed}
+                )
+    return moved
+
+
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "accuracy": row["accuracy"],
+        "agreement": row["agreement"],
+        "bytes": row["bytes"],
+        "macs": sum(row["macs"].values()),
+        "max_step_difference": row["max_step_difference"],
+    }
+
+
+def _artifact_of(folder: Path, document: dict[str, Any], row: dict[str, Any]) -> Artifact:
+    """An artifact's value from the manifest, its value names read anew from the program."""
+    program = "program.pt2" if row["precision"] == "int8" else "float.pt2"
+    from .quant.capture import module_paths
+
+    paths = module_paths(load_exported(folder / "program" / program))
+    specs = [
+        tuple(TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"]) for entry in document[side])
+        for side in ("inputs", "outputs")
+    ]
+    return Artifact(
+        row["target"], row["precision"], folder / row["path"], specs[0], specs[1], paths, dict(row["details"])
+    )
+
+
+def _samples_of(document: dict[str, Any], options: Options) -> Samples:
+    """Held-out samples for a dist: those the user names, or those that its source has."""
+    source = _source_of(document)
+    data = options.data
+    if document["preprocessing"] and document["preprocessing"]["baked"]:
+        return baked_samples(source, data, options.scheme.samples, options.held_out).held_out
+    return find_samples(source, data, options.scheme.samples, options.held_out, options.seed).held_out
+
+
+def _source_of(document: dict[str, Any]) -> Source:
+    """As much of the source as samples need: inputs and preprocessing from the manifest, data from the zoo."""
+    import torch
+
+    network = document["network"]
+    dataset = find_source(network["system"]).dataset if network["system"] else None
+    preprocessing = document["preprocessing"]
+    examples = tuple(torch.zeros(entry["shape"], dtype=getattr(torch, entry["dtype"])) for entry in document["inputs"])
+    return Source(
+        name=document["name"],
+        network=torch.nn.Identity(),
+        example_inputs=examples,
+        input_names=tuple(entry["name"] for entry in document["inputs"]),
+        output_names=None,
+        origin=network["source"],
+        preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
+        dataset=dataset,
+    )
+
+
+def _foreign_samples(session: Session, options: Options) -> Samples:
+    if options.data is None:
+        return random_samples(session.inputs, min(options.held_out, 64), options.seed)
+    from .models.data import load_arrays
+
+    arrays, labels = load_arrays(Path(options.data))
+    return Samples(arrays, labels, Path(options.data).name).first(options.held_out)
+
+
+def _outputs(session: Session, samples: Samples) -> dict[str, np.ndarray]:
+    found: dict[str, list[np.ndarray]] = {}
+    for sample in samples:
+        for name, value in session.run(sample).items():
+            found.setdefault(name, []).append(np.asarray(value))
+    return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def _counterpart(
+    path: Path, against: Path | None, session: Session, samples: Samples
+) -> tuple[str, dict[str, np.ndarray]]:
+    """What a foreign file is held against: the named file, or its plain engine."""
+    if against is not None and against.suffix == ".pt2":
+        program = load_exported(against)
+        placeholders = [node.name for node in program.graph.nodes if node.op == "placeholder"]
+        names = tuple(name for name in placeholders if name in set(program.graph_signature.user_inputs))
+        renamed = Samples(dict(zip(names, samples.inputs.values())), samples.labels, samples.name)
+        outputs = tuple(f"output_{index}" for index in range(len(program.graph_signature.user_outputs)))
+        reference: Reference = run_reference(program, names, outputs, renamed)
+        return against.name, reference.outputs
+    if against is not None:
+        other = open_session(against)
+        renamed = Samples(
+            dict(zip((spec.name for spec in other.inputs), samples.inputs.values())), samples.labels, samples.name
+        )
+        return against.name, _outputs(other, renamed)
+    plain = _plain_engine(path, session)
+    found: dict[str, list[np.ndarray]] = {}
+    for sample in samples:
+        for name, value in plain(sample).items():
+            found.setdefault(name, []).append(np.asarray(value))
+    return "its plain engine", {name: np.concatenate(values) for name, values in found.items()}
+
+
+def _plain_engine(path: Path, session: Session) -> Any:
+    """The same file without the engine's optimizations."""
+    if session.target == "tflite":
+        from .runtime.tflite_session import TfliteSession
+
+        return TfliteSession(path, xnnpack=False).run
+    return partial(_through_intermediates, session)
+
+
+def _through_intermediates(session: Session, sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    values = session.intermediates(sample)
+    return {spec.name: values[spec.name] for spec in session.outputs if spec.name in values}
+
+
+def _foreign_row(path: Path) -> dict[str, Any]:
+    """What a file without a manifest says of itself."""
+    session = open_session(path)
+    count = count_file(path)
+    narrow = min(count.by_bits, default=32)
+    islands = find_islands(path)
+    artifact = Artifact(session.target, "", path, session.inputs, session.outputs)
+    return {
+        "target": session.target,
+        "precision": "int8" if narrow == 8 else f"float{narrow}",
+        "path": path.name,
+        "bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "verified": True,
+        "not_verified_because": None,
+        "accuracy": None,
+        "agreement": None,
+        "max_step_difference": None,
+        "macs": bits_of(count),
+        "uncounted": list(count.uncounted),
+        "parameters": count.parameters,
+        "integer_mac_share": islands.integer_mac_share,
+        "islands": [vars(island) for island in islands.islands] if narrow == 8 else [],
+        "latency_ms": None,
+        "noisy": None,
+        "load_ms": None,
+        "board": None,
+        "peak_activation_bytes": peak_bytes(path),
+    }

@@ -1,0 +1,131 @@
+"""What people see in the terminal: one function a verb, each printing tables from the verb's JSON document."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .runtime.report.wording import bytes_text, count_text, milliseconds, percent_text, steps_text
+
+_console = Console(highlight=False)
+
+
+def show_dist(document: dict[str, Any]) -> None:
+    """One line per artifact: size, accuracy, agreement, output steps, latency, verdict; then what does not hold, and why."""
+    accuracy = (document.get("float") or {}).get("accuracy")
+    _console.print(f"[bold]{document['name']}[/]  float accuracy {percent_text(accuracy)}")
+    table = _table("target", "precision", "size", "accuracy", "agreement", "steps", "p50 ms", "int MACs", "verdict")
+    for row in document["artifacts"]:
+        latency = (row.get("latency_ms") or {}).get("p50")
+        table.add_row(
+            row["target"],
+            row["precision"],
+            bytes_text(row["bytes"]),
+            _short(percent_text(row["accuracy"])),
+            _short(percent_text(row["agreement"])),
+            _short(steps_text(row["max_step_difference"])).removesuffix(" steps"),
+            _short(milliseconds(latency)) + (" noisy" if row.get("noisy") else ""),
+            _short(percent_text(row.get("integer_mac_share"))),
+            "[green]verified[/]" if row["verified"] else "[red]not verified[/]",
+        )
+    _console.print(table)
+    for row in document["artifacts"]:
+        if row["not_verified_because"]:
+            _console.print(f"[red]{row['path']}[/]: {row['not_verified_because']}", soft_wrap=True)
+        first = row.get("first_difference")
+        if first:
+            where = first["module"] or "the network itself"
+            _console.print(f"  starts at [bold]{where}[/] (value {first['value']})", soft_wrap=True)
+        for engine in row.get("engines", ()):
+            if not engine["ran"]:
+                _console.print(f"  {row['path']}: {engine['engine']} was not run: {engine['reason']}", soft_wrap=True)
+
+
+def show_systems(rows: Iterable[dict[str, Any]]) -> None:
+    """The zoo."""
+    table = _table("system", "paper", "task", "parameters", "MACs", "works")
+    for row in rows:
+        works = ", ".join(name for name, holds in row["works"].items() if holds)
+        table.add_row(
+            row["name"],
+            row["paper"],
+            row["task"],
+            count_text(row["parameters"]),
+            count_text(row["macs"]),
+            works or "not recorded",
+        )
+    _console.print(table)
+
+
+def show_run(document: dict[str, Any]) -> None:
+    """A training's last figures."""
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in document["metrics"].items())
+    _console.print(f"[bold]{document['run']}[/]  {figures}")
+
+
+def show_program(document: dict[str, Any]) -> None:
+    """A quantized program against its float network."""
+    floating, integer = document["float"]["accuracy"], document["int8"]
+    _console.print(f"[bold]{document['program']}[/]  on {document['samples']}")
+    _console.print(
+        f"float accuracy {percent_text(floating)}, int8 {percent_text(integer['accuracy'])}, "
+        f"agreement {percent_text(integer['agreement'])}"
+    )
+    table = _table("stays in float", "module", "why")
+    for entry in document["float_operators"]:
+        table.add_row(entry["operator"], entry["module"] or "(network)", entry["reason"])
+    if document["float_operators"]:
+        _console.print(table)
+
+
+def show_files(document: dict[str, Any]) -> None:
+    """Files that were written."""
+    table = _table("file", "target", "precision", "size")
+    for row in document["artifacts"]:
+        table.add_row(row["path"], row["target"], row["precision"], bytes_text(row["bytes"]))
+    _console.print(f"[bold]{document['folder']}[/]")
+    _console.print(table)
+    for target, ratio in document["bytes_ratio"].items():
+        _console.print(f"{target}: int8 is {ratio:.3f} of float32")
+
+
+def show_check(document: dict[str, Any]) -> None:
+    """What moved, or that nothing did."""
+    for path in document["not_verified"]:
+        _console.print(f"[red]{path}[/]: not verified")
+    if document["moved"]:
+        table = _table("artifact", "figure", "baseline", "now", "allowed")
+        for row in document["moved"]:
+            table.add_row(*(str(row[key]) for key in ("artifact", "figure", "baseline", "now", "allowed")))
+        _console.print(table)
+    verdict = "[green]holds[/]" if document["holds"] else "[red]does not hold[/]"
+    _console.print(f"[bold]{document['name']}[/] {verdict}")
+
+
+def show_report(document: dict[str, Any]) -> None:
+    """Where the page is."""
+    _console.print(document["report"])
+
+
+def show_doctor(document: dict[str, Any]) -> None:
+    """What works here."""
+    host = document["host"]
+    _console.print(f"{host['cpu']}, {host['cores']} cores, {host['system']}")
+    table = _table("", "what", "detail", "to enable it")
+    for finding in document["findings"]:
+        mark = "[green]yes[/]" if finding["works"] else "[yellow]no[/]"
+        table.add_row(mark, finding["name"], finding["detail"], finding["mend"])
+    _console.print(table)
+
+
+def _short(text: str) -> str:
+    """A dash where nothing was measured: a terminal has no room for the words."""
+    return "–" if text == "not measured" else text
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold", min_width=len(column))
+    return table
