@@ -54,7 +54,9 @@ def locate(reference: Reference, artifact: Artifact, session: Session, samples: 
 def _error(value: ProgramValue, data: np.ndarray) -> float:
     """Root mean square difference in steps (or in hundredths of the value's size), in the better of two layouts."""
     scale = value.step or _LEAST_SHARE * max(float(np.sqrt(np.mean(np.square(value.data)))), 1e-12)
-    return min(float(np.sqrt(np.mean(np.square(value.data - seen)))) / scale for seen in _layouts(data, value.data.shape))
+    return min(
+        float(np.sqrt(np.mean(np.square(value.data - seen)))) / scale for seen in _layouts(data, value.data.shape)
+    )
 
 
 def _layouts(data: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:

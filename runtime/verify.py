@@ -168,10 +168,16 @@ def _faults(
         if not result.ran:
             continue
         if result.agreement is not None and result.agreement < LEAST_AGREEMENT:
-            faults.append(f"{result.engine} agrees on {result.agreement:.1%} of the samples, {LEAST_AGREEMENT:.1%} wanted")
+            faults.append(
+                f"{result.engine} agrees on {result.agreement:.1%} of the samples, {LEAST_AGREEMENT:.1%} wanted"
+            )
         tolerance = _TOLERANCE.get(artifact.precision)
         size = max((float(np.abs(values).max(initial=0.0)) for values in reference.outputs.values()), default=0.0)
-        if tolerance and result.max_abs_difference is not None and result.max_abs_difference > tolerance * max(size, 1e-6):
+        if (
+            tolerance
+            and result.max_abs_difference is not None
+            and result.max_abs_difference > tolerance * max(size, 1e-6)
+        ):
             faults.append(f"{result.engine} differs by {result.max_abs_difference:.3g} where outputs reach {size:.3g}")
     return faults
 
