@@ -1,19 +1,17 @@
 """The document of a dist: every figure of a deployment in the shape that `manifest.json` and `--json` show."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .export.artifact import Artifact, TensorSpec
+from .quant.programs import Programs
 from .runtime.islands import find_islands
 from .runtime.layers import Layer
 from .runtime.macs import MacCount, count_program
 from .runtime.measure import count_file, peak_bytes
 from .runtime.reference import Reference
 from .runtime.verify import Verification, accuracy_of, agreement_of
-
-if TYPE_CHECKING:
-    from .pipeline import Programs
-    from .sources import SampleSets, Source
+from .sources import SampleSets, Source
 
 _ORDER = ("float32", "float16", "int8")
 
@@ -70,10 +68,10 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
 
 
 def document_of(
-    source: "Source",
-    samples: "SampleSets",
+    source: Source,
+    samples: SampleSets,
     is_baked: bool,
-    programs: "Programs",
+    programs: Programs,
     floating: Reference,
     quantized: Reference | None,
     rows: list[dict[str, Any]],

@@ -16,8 +16,9 @@ from .manifest import write_manifest
 from .models.recipe import Recipe
 from .models.run import Run, load_run
 from .models.training import train
-from .quant.capture import Captured, capture, to_program
-from .quant.program import QuantizedProgram, save_program
+from .quant.capture import capture, to_program
+from .quant.program import save_program
+from .quant.programs import Programs
 from .quant.quantize import quantize
 from .quant.scheme import Scheme
 from .runtime.layers import layer_table, with_errors
@@ -83,15 +84,6 @@ class Options:
             raise BadInput(f"samples to verify on must be 1 or more, got {self.held_out}")
         if self.image_input and not self.bake:
             raise BadInput("an image input takes raw pixels; add --bake-preprocessing")
-
-
-@dataclass(frozen=True)
-class Programs:
-    """The network as programs: in float, and quantized where that was asked for."""
-
-    captured: Captured
-    floating: torch.export.ExportedProgram
-    quantized: QuantizedProgram | None
 
 
 def deploy(reference: str, options: Options, recipe: Recipe | None = None, say: Say = lambda _: None) -> dict[str, Any]:

@@ -1,0 +1,23 @@
+"""`Programs`: one network as it was captured, in float, and quantized where that was asked for."""
+
+from dataclasses import dataclass
+
+from torch.export import ExportedProgram
+
+from .capture import Captured
+from .program import QuantizedProgram
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs that a deployment starts from.
+
+    Attributes:
+        captured: the flat graph that both come from.
+        floating: in float32, batch norms folded.
+        quantized: with integer codes, or None.
+    """
+
+    captured: Captured
+    floating: ExportedProgram
+    quantized: QuantizedProgram | None
