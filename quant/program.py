@@ -5,8 +5,6 @@ int32 buffer at scale s_x * s_w, and each quantized value passes through `quanti
 `dequantize_per_tensor`. Running it in PyTorch is the reference that artifacts are held against.
 """
 
-import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from torch.fx import Node
 from ..errors import BadInput
 from ..storage import atomic_path, read_json, write_json
 from .affine import Affine
+from .archive import load_exported as load_exported
 from .codes import IntegerTensor
 from .graph import module_path
 from .scheme import Scheme
@@ -116,36 +115,18 @@ def load_program(folder: Path) -> QuantizedProgram:
     """Reads a program back; nothing in the files is executed.
 
     Raises:
-        BadInput: a file is missing or damaged.
+        BadInput: a file is missing or damaged, or the program holds code.
     """
-    folder = Path(folder)
-    about: dict[str, Any] = read_json(folder / "scheme.json")
-    program = load_exported(folder / "program.pt2")
-    return QuantizedProgram(
-        program,
-        Scheme.from_json(about["scheme"]),
-        tuple(about["inputs"]),
-        tuple(about["outputs"]),
-        tuple(FloatOperator(**entry) for entry in about["float_operators"]),
-    )
-
-
-def load_exported(path: Path) -> torch.export.ExportedProgram:
-    """Loads a `.pt2` file.
-
-    Raises:
-        BadInput: the file is missing, truncated or no exported program.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise BadInput(f"{path}: no such file")
+    path = Path(folder) / "scheme.json"
+    about: dict[str, Any] = read_json(path)
+    program = load_exported(Path(folder) / "program.pt2")
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged:
-            raise BadInput(f"{path}: damaged inside ({damaged}); write it again")
-        with open(path, "rb") as file:
-            return torch.export.load(file)
-    except (zipfile.BadZipFile, RuntimeError, KeyError, ValueError, EOFError, json.JSONDecodeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInput(f"{path}: not a sound exported program ({reason}); write it again") from error
+        return QuantizedProgram(
+            program,
+            Scheme.from_json(about["scheme"]),
+            tuple(about["inputs"]),
+            tuple(about["outputs"]),
+            tuple(FloatOperator(**entry) for entry in about["float_operators"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path}: not a scheme written by offramp ({error}); quantize again") from error
