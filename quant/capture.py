@@ -8,6 +8,7 @@ import inspect
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch.utils import _pytree as pytree
 from ..errors import BadInput
 from .folding import fold_batch_norms
 from .graph import module_path
-from .normalise import normalise
+from .normalise import changes_shared_memory, normalise
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,26 @@ def capture(
     check_finite(network)
     network.eval()
     program = _export(network, example_inputs)
+    if any(map(changes_shared_memory, program.graph.nodes)):
+        with torch.no_grad():
+            program = program.run_decompositions({})  # PyTorch's own rewriting without changes in place
     outputs = output_names or _names_of_outputs(program)
     module = program.module(check_guards=False)
     module.graph.set_codegen(CodeGen())
     module.recompile()
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     inputs = tuple(input_names or (node.name for node in placeholders))
-    if len(inputs) != len(placeholders):
-        raise BadInput(f"{len(inputs)} input names for {len(placeholders)} inputs: {', '.join(inputs)}")
+    _check_names(inputs, len(placeholders))
     for node, name in zip(placeholders, inputs):
         _rename_placeholder(module, node, name)
     normalise(module)
     fold_batch_norms(module)
     module.recompile()
-    count = len(module(*example_inputs))
-    if len(outputs) != count:
-        raise BadInput(f"{len(outputs)} output names for {count} outputs: {', '.join(outputs)}")
+    with torch.no_grad():
+        results = module(*example_inputs)
+    if len(outputs) != len(results):
+        raise BadInput(f"{len(outputs)} output names for {len(results)} outputs: {', '.join(outputs)}")
+    _check_same(network, example_inputs, results)
     return Captured(module, example_inputs, inputs, tuple(outputs))
 
 
@@ -102,7 +107,7 @@ def _export(network: nn.Module, example_inputs: tuple[Tensor, ...]) -> torch.exp
         with torch.no_grad():
             return torch.export.export(network, example_inputs, strict=False)
     except Exception as error:  # torch.export raises many kinds; each becomes one line for the user
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(f"{type(network).__name__}: torch.export cannot trace it ({reason})") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
@@ -112,17 +117,51 @@ def _names_of_outputs(program: torch.export.ExportedProgram) -> tuple[str, ...]:
     spec = program.call_spec.out_spec
     assert spec is not None
     paths = [path for path, _ in pytree.tree_flatten_with_path(pytree.tree_unflatten(range(spec.num_leaves), spec))[0]]
-    keys = ["_".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path) for path in paths]
+    keys = ["_".join(map(_text_of_key, path)) for path in paths]
     if len(keys) == 1 and keys[0] in ("", "0"):
         return ("output",)
     return tuple(f"output_{key}" if key.isdigit() else key for key in keys)
 
 
+def _text_of_key(key: object) -> str:
+    """A key of a dict, an index of a tuple, or the attribute of a dataclass."""
+    return str(next(getattr(key, kind) for kind in ("key", "idx", "name") if hasattr(key, kind)))
+
+
+def _check_names(inputs: tuple[str, ...], count: int) -> None:
+    if len(inputs) != count:
+        raise BadInput(f"{len(inputs)} input names for {count} inputs: {', '.join(inputs)}")
+    if len(set(inputs)) != len(inputs):
+        raise BadInput(f"input names must differ, got {', '.join(inputs)}")
+    for name in inputs:
+        if not name.isidentifier() or iskeyword(name) or name == "self":
+            raise BadInput(f"{name}: an input name must be a Python identifier, and neither a keyword nor self")
+
+
 def _rename_placeholder(module: GraphModule, node: torch.fx.Node, name: str) -> None:
-    if not name.isidentifier():
-        raise BadInput(f"{name}: an input name must be a Python identifier")
+    """Gives an input its name; a value that has it already gets another."""
+    for other in module.graph.nodes:
+        if other is not node and other.name == name:
+            other._rename(f"{name}_value")
+            if other.op == "placeholder":
+                other.target = other.name
     node.name = name
     node.target = name
+
+
+def _check_same(network: nn.Module, example_inputs: tuple[Tensor, ...], results: Sequence[Tensor]) -> None:
+    """Holds the captured graph against the network itself; a difference beyond rounding is a fault, never passed on."""
+    with torch.no_grad():
+        wanted = pytree.tree_leaves(network(*(tensor.clone() for tensor in example_inputs)))
+    for place, (ours, theirs) in enumerate(zip(results, wanted)):
+        if not isinstance(theirs, Tensor) or not theirs.is_floating_point():
+            continue
+        room = 1e-3 * max(float(theirs.abs().max()), 1.0) if theirs.numel() else 0.0
+        if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=0.0, atol=room, equal_nan=True):
+            raise BadInput(
+                f"{type(network).__name__}: its graph computes something else than itself at output {place}; "
+                "write operators that change a tensor in place, or draw random numbers, another way"
+            )
 
 
 def _gather_results(module: GraphModule) -> None:
@@ -143,6 +182,8 @@ def _carry_names(module: GraphModule, program: torch.export.ExportedProgram) -> 
     taken = {node.name for node in program.graph.nodes} - {node.name for node in after}
     for old, new in zip(before, after):
         new.meta["nn_module_stack"] = old.meta.get("nn_module_stack", {})
+        for key in ("stack_trace", "from_node"):  # paths of this machine, numbers of this run
+            new.meta.pop(key, None)
         # Assigned, not `_rename`d: the names are unique in the old graph, and FX never frees a name once given.
         new.name = old.name if old.name not in taken else f"{old.name}_value"
     signature = program.graph_signature

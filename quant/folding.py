@@ -14,7 +14,6 @@ from .graph import call, calls, constant_of, insert_constant, is_constant
 
 aten = torch.ops.aten
 
-_BATCH_NORM = {aten.batch_norm.default, aten._native_batch_norm_legit_no_training.default}
 _CONVOLUTIONS = {aten.conv1d.default, aten.conv2d.default}
 _TRANSPOSED = {aten.conv_transpose2d.input, aten.conv_transpose1d.default}
 _LINEAR = {aten.linear.default}
@@ -23,8 +22,8 @@ _LINEAR = {aten.linear.default}
 def fold_batch_norms(module: GraphModule) -> None:
     """Applies the three rules above in place, in the order of the graph."""
     for node in calls(module):
-        if node.target not in _BATCH_NORM:
-            continue
+        if node.target is not aten.batch_norm.default or not is_constant(node.args[3]):
+            continue  # one without running statistics normalises by its input
         scale, shift = _affine(module, node)
         source = node.args[0]
         assert isinstance(source, Node)
@@ -40,8 +39,7 @@ def fold_batch_norms(module: GraphModule) -> None:
 
 def _affine(module: GraphModule, node: Node) -> tuple[Tensor, Tensor]:
     """The norm as `x * scale + shift` per channel, in float64."""
-    _, weight, bias, mean, variance = node.args[:5]
-    epsilon = node.args[7] if node.target is aten.batch_norm.default else node.args[6]
+    _, weight, bias, mean, variance, _, _, epsilon = node.args[:8]
     assert isinstance(mean, Node) and isinstance(variance, Node) and isinstance(epsilon, float)
     mean_value, variance_value = constant_of(module, mean).double(), constant_of(module, variance).double()
     scale = (variance_value + epsilon).rsqrt()

@@ -3,13 +3,17 @@
 1. Dropout and other identities of evaluation mode go.
 2. A division by a number becomes a multiplication by its reciprocal.
 3. `padding="same"` becomes explicit padding, and `pad` with a constant `constant_pad_nd`.
-4. A transposed view by `.T`, `.mT` or `permute` of a constant is computed now.
+4. What is made of constants alone (transposed, normalised or masked ones, positions) is computed now.
 5. Scaled dot-product attention becomes matrix products and a softmax.
 6. In-place operators become their out-of-place forms.
+7. A matrix product with a constant matrix on the right becomes a linear layer.
+8. A mean over everything, or pooling to one pixel, becomes a mean over axes.
 """
 
 import math
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
@@ -31,34 +35,20 @@ _IDENTITIES = {
     aten.alias.default,
 }
 
-_OUT_OF_PLACE = {
-    aten.relu_.default: aten.relu.default,
-    aten.hardtanh_.default: aten.hardtanh.default,
-    aten.relu6_.default: aten.relu6.default,
-    aten.hardswish_.default: aten.hardswish.default,
-    aten.hardsigmoid_.default: aten.hardsigmoid.default,
-    aten.silu_.default: aten.silu.default,
-    aten.gelu_.default: aten.gelu.default,
-    aten.elu_.default: aten.elu.default,
-    aten.leaky_relu_.default: aten.leaky_relu.default,
-    aten.sigmoid_.default: aten.sigmoid.default,
-    aten.tanh_.default: aten.tanh.default,
-    aten.add_.Tensor: aten.add.Tensor,
-    aten.sub_.Tensor: aten.sub.Tensor,
-    aten.mul_.Tensor: aten.mul.Tensor,
-    aten.div_.Tensor: aten.div.Tensor,
-    aten.clamp_.default: aten.clamp.default,
-}
+# What an attention mask adds to a hidden score: -inf cannot be quantized, and exp(-30) is far below half a step of an
+# 8-bit softmax.
+_HIDDEN = -30.0
 
 
 def normalise(module: GraphModule) -> None:
     """Applies the rules above in place."""
     for node in calls(module):
-        if node.target in _OUT_OF_PLACE:
-            node.target = _OUT_OF_PLACE[node.target]
+        node.target = _out_of_place(node.target)
         rule = _RULES.get(node.target)
         if node.target in _IDENTITIES:
             _replace(module, node, node.args[0])
+        elif _is_of_constants(node):
+            _compute(module, node)
         elif rule is not None:
             rule(module, node)
     module.graph.eliminate_dead_code()
@@ -71,6 +61,48 @@ def _replace(module: GraphModule, node: Node, by: object) -> None:
     module.graph.erase_node(node)
 
 
+def _out_of_place(target: Any) -> Any:
+    """`aten.relu.default` for `aten.relu_.default`; anything else as it is."""
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+        return target
+    name = target._opname
+    if not name.endswith("_") or name.endswith("__") or not hasattr(aten, name[:-1]):
+        return target
+    return getattr(getattr(aten, name[:-1]), target._overloadname, target)
+
+
+def changes_shared_memory(node: Node) -> bool:
+    """Whether the operator changes, in place, a tensor that other values are views of: `y[:, 0] = 0`, for example.
+
+    Making such an operator out-of-place would lose the change of the others.
+    """
+    changed = node.args[0] if node.args else None
+    if _out_of_place(node.target) is node.target or not isinstance(changed, Node):
+        return False
+    return _may_share(changed) or any(user is not node and _may_share(user) for user in changed.users)
+
+
+def _may_share(node: Node) -> bool:
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload):
+        return target is operator.getitem
+    return target.is_view or target._opname in ("reshape", "flatten", "contiguous", "chunk", "split", "unbind", "to")
+
+
+def _is_of_constants(node: Node) -> bool:
+    """Whether the operator reads constants or nothing at all, gives one tensor, and the same one at every call."""
+    if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in node.target.tags:
+        return False
+    return all(map(is_constant, node.all_input_nodes)) and isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def _compute(module: GraphModule, node: Node) -> None:
+    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda source: constant_of(module, source))
+    assert callable(node.target)
+    value = node.target(*args, **kwargs).contiguous()
+    _replace(module, node, insert_constant(module, node, f"{node.name}_value", value))
+
+
 def _divide_by_number(module: GraphModule, node: Node) -> None:
     numerator, divisor = node.args[:2]
     if isinstance(divisor, int | float) and divisor != 0 and isinstance(numerator, Node):
@@ -80,9 +112,11 @@ def _divide_by_number(module: GraphModule, node: Node) -> None:
 
 def _explicit_padding(module: GraphModule, node: Node) -> None:
     """conv2d(..., padding="same" | "valid") -> numbers; uneven "same" padding gets a pad operator of its own."""
-    x, weight, bias, stride, padding, dilation, groups = (*node.args, *(None, [1, 1], "valid", [1, 1], 1))[:7]
-    arguments = list(node.args) + [None, [1, 1], "valid", [1, 1], 1][len(node.args) - 2 :]
-    x, weight, bias, stride, padding, dilation, groups = arguments
+    weight = node.args[1]
+    assert isinstance(weight, Node)
+    ones = [1] * (weight.meta["val"].ndim - 2)
+    defaults = [None, ones, "valid", ones, 1]
+    x, weight, bias, stride, padding, dilation, groups = [*node.args, *defaults[len(node.args) - 2 :]]
     assert isinstance(x, Node) and isinstance(weight, Node)
     kernel = weight.meta["val"].shape[2:]
     if padding == "valid":
@@ -102,17 +136,45 @@ def _explicit_padding(module: GraphModule, node: Node) -> None:
 
 def _constant_pad(module: GraphModule, node: Node) -> None:
     """pad(x, widths, "constant", value) -> constant_pad_nd, the only spelling that every converter follows."""
-    x, widths, mode, value = (*node.args, "constant", None)[:4] if len(node.args) < 4 else node.args[:4]
+    x, widths, mode, value = [*node.args, "constant", None][:4] if len(node.args) == 2 else [*node.args, None][:4]
     if mode == "constant" and isinstance(x, Node):
         _replace(module, node, call(module, node, aten.constant_pad_nd.default, (x, widths, float(value or 0.0)), node))
 
 
-def _transpose_of_constant(module: GraphModule, node: Node) -> None:
-    source = node.args[0]
-    if is_constant(source):
-        assert isinstance(source, Node) and callable(node.target)
-        value = node.target(constant_of(module, source), *node.args[1:], **node.kwargs).contiguous()
-        _replace(module, node, insert_constant(module, node, f"{source.target}_transposed", value))
+def _product_with_matrix(module: GraphModule, node: Node) -> None:
+    """x @ W or bias + x @ W with constant W (in, out) and bias (out,) -> linear with W transposed, (out, in)."""
+    *bias, x, matrix = node.args if node.target is aten.addmm.default else node.args[:2]
+    if not (isinstance(x, Node) and isinstance(matrix, Node) and is_constant(matrix)) or is_constant(x):
+        return
+    plain_bias = all(is_constant(b) and b.meta["val"].ndim == 1 for b in bias) and not node.kwargs
+    if matrix.meta["val"].ndim != 2 or x.meta["val"].ndim < 2 or not plain_bias:
+        return
+    weight = insert_constant(module, node, f"{matrix.target}_transposed", constant_of(module, matrix).t().contiguous())
+    _replace(module, node, call(module, node, aten.linear.default, (x, weight, *bias), node))
+
+
+def _plain_batch_norm(module: GraphModule, node: Node) -> None:
+    """(x, weight, bias, mean, variance, momentum, epsilon) -> (result, saved ...) as one plain batch norm."""
+    x, weight, bias, mean, variance, momentum, epsilon = node.args
+    for user in [user for user in node.users if user.args[1] == 0]:
+        args = (x, weight, bias, mean, variance, False, momentum, epsilon, False)
+        _replace(module, user, call(module, node, aten.batch_norm.default, args, user))
+
+
+def _mean_of_all(module: GraphModule, node: Node) -> None:
+    x = node.args[0]
+    if isinstance(x, Node) and not node.kwargs:
+        axes = list(range(x.meta["val"].ndim))
+        _replace(module, node, call(module, node, aten.mean.dim, (x, axes), node))
+
+
+def _pool_to_one(module: GraphModule, node: Node) -> None:
+    x, size = node.args
+    assert isinstance(x, Node) and isinstance(size, list | tuple)
+    if all(s == 1 for s in size):
+        rank = x.meta["val"].ndim
+        axes = list(range(rank - len(size), rank))
+        _replace(module, node, call(module, node, aten.mean.dim, (x, axes, True), node))
 
 
 def _attention(module: GraphModule, node: Node) -> None:
@@ -120,8 +182,11 @@ def _attention(module: GraphModule, node: Node) -> None:
     query, key, value = node.args[:3]
     assert isinstance(query, Node) and isinstance(key, Node) and isinstance(value, Node)
     options = dict(zip(("attn_mask", "dropout_p", "is_causal"), node.args[3:])) | dict(node.kwargs)
+    if options.get("enable_gqa"):
+        return
     q, k = query.meta["val"], key.meta["val"]
-    scale = options.get("scale") or 1 / math.sqrt(q.shape[-1])
+    scale = options.get("scale")
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = torch.empty(*q.shape[:-1], k.shape[-2], device="meta")
     transposed = call(module, node, aten.transpose.int, (key, -1, -2), key, val=k.transpose(-1, -2))
     x = call(module, node, aten.matmul.default, (query, transposed), node, val=scores)
@@ -129,15 +194,20 @@ def _attention(module: GraphModule, node: Node) -> None:
     mask = options.get("attn_mask")
     if options.get("is_causal"):
         hidden = torch.full(scores.shape[-2:], float("-inf")).triu(1)
-        # A finite floor: -inf cannot be quantized, and exp(-30) is below half a step of an 8-bit softmax.
-        mask = insert_constant(module, node, "causal_mask", hidden.clamp(min=-30.0))
+        mask = insert_constant(module, node, "causal_mask", hidden.clamp(min=_HIDDEN))
     if mask is not None:
         assert isinstance(mask, Node)
         if mask.meta["val"].dtype == torch.bool:
             allowed = mask
-            fill = insert_constant(module, node, "mask_fill", torch.tensor(-30.0))
+            fill = insert_constant(module, node, "mask_fill", torch.tensor(_HIDDEN))
             zero = insert_constant(module, node, "mask_zero", torch.tensor(0.0))
             mask = call(module, node, aten.where.self, (allowed, zero, fill), node, val=allowed.meta["val"].float())
+        else:
+            floor = insert_constant(module, node, "mask_floor", torch.tensor(_HIDDEN))
+            mask = call(module, node, aten.maximum.default, (mask, floor), node, val=mask.meta["val"])
+        if _is_of_constants(mask):
+            args = [constant_of(module, source) for source in mask.args]
+            mask = insert_constant(module, node, "mask", mask.target(*args))
         x = call(module, node, aten.add.Tensor, (x, mask), node, val=scores)
     x = call(module, node, aten.softmax.int, (x, -1), node, val=scores)
     _replace(module, node, call(module, node, aten.matmul.default, (x, value), node))
@@ -148,9 +218,9 @@ _RULES: dict[object, Callable[[GraphModule, Node], None]] = {
     aten.conv1d.padding: _explicit_padding,
     aten.conv2d.padding: _explicit_padding,
     aten.pad.default: _constant_pad,
-    aten.t.default: _transpose_of_constant,
-    aten.permute.default: _transpose_of_constant,
-    aten.transpose.int: _transpose_of_constant,
-    aten.numpy_T.default: _transpose_of_constant,
+    **dict.fromkeys((aten.matmul.default, aten.mm.default, aten.addmm.default), _product_with_matrix),
+    aten._native_batch_norm_legit_no_training.default: _plain_batch_norm,
+    aten.mean.default: _mean_of_all,
+    **dict.fromkeys((aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default), _pool_to_one),
     aten.scaled_dot_product_attention.default: _attention,
 }
