@@ -216,7 +216,8 @@ def export_to(reference: str, options: Options, say: Say = lambda _: None) -> di
     """Writes artifacts into `dist/NAME/` without training, verification or measurement.
 
     Returns:
-        `{"name", "artifacts": [{"target", "precision", "path", "bytes", "sha256"}], "bytes_ratio": {target: int8 / float32}}`.
+        `{"name", "folder", "artifacts": [{"target", "precision", "path", "bytes", "sha256"}], "bytes_ratio"}`, the last by
+        target: bytes of int8 over bytes of float32.
     """
     source, samples = _with_samples(find_source(reference, options.seed), options)
     programs = programs_of(source, samples, options, say)
@@ -270,8 +271,7 @@ def _build(source: Source, samples: SampleSets, options: Options, folder: Path, 
     document = document_of(source, samples, options.bake, programs, floating, quantized, rows, layers)
     document["environment"] = _environment()
     write_report(document, folder / "report.html")
-    write_manifest(folder, document)
-    return document
+    return write_manifest(folder, document)
 
 
 def _verify(

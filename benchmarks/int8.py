@@ -1,9 +1,9 @@
 """`python -m benchmarks.int8`: our int8 artifacts against float32 and against two static quantizers, in one run.
 
 For each network: latency on one thread in ONNX Runtime and in LiteRT, of float32, of ours, and of a peer's quantization
-of the same float artifact on the same samples; accuracy where the network is trained (digits), and the signal to noise
-of the outputs against float everywhere. Networks without bundled data get random weights, batch-norm statistics measured
-on random inputs, and random calibration inputs: what they cost does not depend on what they know.
+of the same float artifact on the same samples; accuracy where the network is trained (digits), and everywhere the signal
+to noise of the outputs against float. Networks without bundled data get random weights, batch-norm statistics measured on
+random inputs, and random calibration inputs: what they cost does not depend on what they know.
 """
 
 import argparse
@@ -71,8 +71,8 @@ def measure(name: str, runs: Path, seconds: float) -> dict[str, Any]:
                 }
             )
         times = {p: latencies[f"{target} {p}"] for p in ("float32", "int8", "peer")}
-        result["ratios"][f"{name}_{target}_float32_over_int8"] = ratio_of(times["float32"], times["int8"], "p50").value
-        result["ratios"][f"{name}_{target}_{peer}_over_int8"] = ratio_of(times["peer"], times["int8"], "p50").value
+        result["ratios"][f"{name}_{target}_float32_over_int8"] = ratio_of(times["float32"], times["int8"], "median").value
+        result["ratios"][f"{name}_{target}_{peer}_over_int8"] = ratio_of(times["peer"], times["int8"], "median").value
     return result
 
 
@@ -114,8 +114,8 @@ def _sqnr_db(exact: np.ndarray, values: np.ndarray) -> float:
 
 
 def _enliven(source: Source) -> None:
-    """Random weights as they stand at the start of training leave values without spread: batch norms take the statistics
-    of random inputs, and scales that start near zero are set to a tenth."""
+    """Gives random weights values with spread: batch norms take the statistics of random inputs, and scales that start
+    near zero are set to a tenth."""
     generator = torch.Generator().manual_seed(1)
     network, shape = source.network, source.example_inputs[0].shape
     with torch.no_grad():

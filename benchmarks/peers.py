@@ -1,4 +1,4 @@
-"""The peers that our int8 artifacts are measured against: each quantizes the same float artifact on the same samples."""
+"""The peers that our int8 artifacts are measured against; each quantizes the same float artifact on the same samples."""
 
 from pathlib import Path
 

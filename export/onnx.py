@@ -20,7 +20,7 @@ from ..errors import UnsupportedOperator
 from ..quant.graph import module_path
 from ..storage import atomic_path
 from .artifact import Artifact, TensorSpec
-from .onnx_rewrites import open_batch, shift_to_uint8, tidy
+from .onnx_rewrites import fold_pads, open_batch, shift_to_uint8, state_zero_points, tidy
 
 OPSET = 20  # the first with a Gelu operator; older ones spell it in five
 
@@ -51,7 +51,9 @@ def to_onnx(
 
     model, modules = _translate(program, input_names, output_names)
     if precision == "int8":
+        fold_pads(model)
         shift_to_uint8(model)
+        state_zero_points(model)
     if precision == "float16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
 

@@ -86,6 +86,55 @@ def shift_to_uint8(model: Any) -> None:
     model.graph.initializer.extend(kept)
 
 
+def state_zero_points(model: Any) -> None:
+    """Gives every dequantize of weights and biases its zero points, all zero: ONNX Runtime makes an integer Gemm of
+    nothing less, though zeros are what a missing input means."""
+    from onnx import numpy_helper
+
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and len(node.input) == 2:
+            codes, scales = (numpy_helper.to_array(initializers[name]) for name in node.input)
+            name = f"zeros_{codes.dtype}_{'x'.join(map(str, scales.shape)) or 'scalar'}"
+            if name not in initializers:
+                initializers[name] = numpy_helper.from_array(np.zeros(scales.shape, codes.dtype), name)
+                model.graph.initializer.append(initializers[name])
+            node.input.append(name)
+
+
+def fold_pads(model: Any) -> None:
+    """Moves zero padding between a value and a convolution, with its own quantize and dequantize, into the convolution.
+
+    Codes of padding are the zero point, which is what a convolution pads with; the pad's scale is the value's own.
+    """
+    from onnx import numpy_helper
+
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    folded = set()
+    for conv in model.graph.node:
+        dequantize = makers.get(conv.input[0]) if conv.op_type == "Conv" else None
+        quantize = makers.get(dequantize.input[0]) if dequantize is not None else None
+        pad = makers.get(quantize.input[0]) if quantize is not None else None
+        if pad is None or pad.op_type != "Pad" or len(_readers(model, pad.output[0])) != 1:
+            continue
+        widths = numpy_helper.to_array(initializers[pad.input[1]]).reshape(2, -1)  # starts, ends
+        value = numpy_helper.to_array(initializers[pad.input[2]]) if len(pad.input) > 2 and pad.input[2] else 0.0
+        if widths[:, :2].any() or (widths < 0).any() or value != 0.0 or len(_readers(model, dequantize.output[0])) != 1:
+            continue
+        attribute = next(a for a in conv.attribute if a.name == "pads")
+        attribute.ints[:] = [int(p + w) for p, w in zip(attribute.ints, widths[:, 2:].reshape(-1))]
+        conv.input[0] = pad.input[0]
+        folded |= {pad.output[0], quantize.output[0], dequantize.output[0]}
+    kept = [node for node in model.graph.node if node.output[0] not in folded]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _readers(model: Any, name: str) -> list[Any]:
+    return [node for node in model.graph.node if name in node.input]
+
+
 def open_batch(model: Any) -> None:
     """Leaves the first dimension of every input and output open.
 

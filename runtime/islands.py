@@ -170,6 +170,14 @@ def _may_quantize(graph: OnnxGraph, node: Any) -> str:
     return ""
 
 
+def _zero_points_stated(graph: OnnxGraph, node: Any) -> str:
+    """An integer Gemm reads every zero point from the file, also those that are zero."""
+    for name in node.input:
+        if len(graph.producers[name].input) < 3:
+            return f"{name} is dequantized without a zero point; state it"
+    return ""
+
+
 def _same_codes(graph: OnnxGraph, node: Any) -> str:
     """A move needs the same scale and zero point on both sides."""
     missing = _must_quantize(graph, node)
@@ -225,7 +233,8 @@ _ALL = 1 << 10
 # Operator -> how many inputs must be dequantized codes, and what must hold of the outputs.
 _RULES: dict[str, tuple[int, Callable[[OnnxGraph, Any], str]]] = {
     "Conv": (3, _must_quantize),
-    **dict.fromkeys(("Gemm", "MatMul"), (_ALL, _may_quantize)),
+    "Gemm": (_ALL, _zero_points_stated),
+    "MatMul": (_ALL, _may_quantize),
     "ArgMax": (1, _may_quantize),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax"), (1, _must_quantize)),
     **dict.fromkeys(("Add", "Mul", "Concat"), (_ALL, _must_quantize)),
