@@ -115,7 +115,7 @@ def _explicit_padding(module: GraphModule, node: Node) -> None:
     weight = node.args[1]
     assert isinstance(weight, Node)
     ones = [1] * (weight.meta["val"].ndim - 2)
-    defaults = [None, ones, "valid", ones, 1]
+    defaults: list[Any] = [None, ones, "valid", ones, 1]
     x, weight, bias, stride, padding, dilation, groups = [*node.args, *defaults[len(node.args) - 2 :]]
     assert isinstance(x, Node) and isinstance(weight, Node)
     kernel = weight.meta["val"].shape[2:]
