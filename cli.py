@@ -1,12 +1,13 @@
 """The command line: every verb parses, calls one function of the pipeline, and prints.
 
-Nothing heavy is imported before a verb runs, so `--help` answers at once. With `--json`, the last line of standard output
-is one JSON document; progress goes to standard error. Exit codes: 0 what was asked holds, 1 a check did not hold, 2 the
-input was wrong.
+Nothing heavy is imported before a verb runs, so `--help` answers at once. With `--json`, the last line of standard
+output is one JSON document; progress goes to standard error. Exit codes: 0 what was asked holds, 1 a check did not
+hold, 2 the input was wrong.
 """
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,10 @@ class _Verbs(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().main(*args, **kwargs)
+            with warnings.catch_warnings():
+                if not sys.warnoptions:
+                    warnings.simplefilter("ignore")  # all of them are of other packages, and about their own code
+                return super().main(*args, **kwargs)
         except OfframpError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)

@@ -30,7 +30,7 @@ _HIGHER_IS_BETTER = {"accuracy", "agreement"}
 
 
 def verify_dist(folder: Path, options: Options, say: Say) -> dict[str, Any]:
-    """Executes every artifact of a dist again and compares it with the dist's own programs; rewrites the manifest.
+    """Executes every artifact of a dist again and compares it with the dist's own programs; the dist stays as it is.
 
     Raises:
         BadInput: the manifest, a hash or a program does not hold.
@@ -145,8 +145,7 @@ def rewrite_report(folder: Path) -> dict[str, Any]:
     """
     document = read_manifest(folder)
     write_report(document, folder / "report.html")
-    write_manifest(folder, document)
-    return document | {"report": str(folder / "report.html")}
+    return write_manifest(folder, document) | {"report": str(folder / "report.html")}
 
 
 def _moved(kept: dict[str, Any], figures: dict[str, Any]) -> list[dict[str, Any]]:

@@ -60,12 +60,15 @@ def check_document(document: Any, where: str) -> None:
         raise BadInput(f"{where}: {_some_of(faults)}; run `offramp deploy` again")
 
 
-def write_manifest(folder: Path, document: dict[str, Any]) -> None:
+def write_manifest(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
     """Writes `folder/manifest.json` atomically, with `files` taken from what the folder holds now.
 
     Args:
         folder: the dist, complete but for its manifest.
         document: a manifest; its `files` is replaced, the argument itself is left as it is.
+
+    Returns:
+        The document as written.
 
     Raises:
         BadInput: a field breaks the schema, or an artifact is not what the document says of it.
@@ -75,6 +78,7 @@ def write_manifest(folder: Path, document: dict[str, Any]) -> None:
     check_document(complete, str(folder / MANIFEST))
     _check_artifacts(folder, complete)
     write_json(folder / MANIFEST, complete)
+    return complete
 
 
 def read_manifest(folder: Path, check_hashes: bool = True) -> dict[str, Any]:

@@ -216,8 +216,8 @@ def export_to(reference: str, options: Options, say: Say = lambda _: None) -> di
     """Writes artifacts into `dist/NAME/` without training, verification or measurement.
 
     Returns:
-        `{"name", "folder", "artifacts": [{"target", "precision", "path", "bytes", "sha256"}], "bytes_ratio"}`, the last by
-        target: bytes of int8 over bytes of float32.
+        `{"name", "folder", "artifacts": [{"target", "precision", "path", "bytes", "sha256"}], "bytes_ratio"}`, the last
+        by target: bytes of int8 over bytes of float32.
     """
     source, samples = _with_samples(find_source(reference, options.seed), options)
     programs = programs_of(source, samples, options, say)

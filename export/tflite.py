@@ -82,7 +82,7 @@ def _convert(program: torch.export.ExportedProgram, input_names: tuple[str, ...]
         node.meta["nn_module_stack"] = {"value": ("", node.name)}
     module.recompile()
     try:
-        with _quiet():
+        with quiet():
             import litert_torch
             from litert_torch.quantize import pt2e_quantizer, quant_config
 
@@ -137,8 +137,8 @@ def _explain(program: torch.export.ExportedProgram, error: Exception) -> Unsuppo
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the converter's progress, written by Python and by C++ alike, off the screen."""
+def quiet() -> Iterator[None]:
+    """Keeps what converter and engine write of their progress, in Python and in C++ alike, off the screen."""
     os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

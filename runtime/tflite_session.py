@@ -4,7 +4,6 @@ Two kernel families can run the same file: XNNPACK (the default on phones and de
 (`xnnpack=False`, what a phone falls back to). They round differently, so a file is held against both.
 """
 
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..export.artifact import TensorSpec
+from ..export.tflite import quiet
 from ..quant.codes import IntegerTensor
 from .border import checked_inputs, first_line
 from .tflite_graph import TfliteGraph, TfliteTensor, read_tflite
@@ -54,16 +54,14 @@ class TfliteSession:
 
         kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            with warnings.catch_warnings():
-                # LiteRT warns that keeping every tensor is for debugging, which is what `intermediates` is.
-                warnings.filterwarnings("ignore", message="Warning: Enabling `experimental_preserve_all_tensors`")
+            with quiet():  # it tells of its delegate, and that keeping every tensor is for debugging, as here
                 interpreter = Interpreter(
                     model_path=str(self.path),
                     num_threads=self.threads,
                     experimental_op_resolver_type=kernels,
                     experimental_preserve_all_tensors=preserve,
                 )
-            interpreter.allocate_tensors()
+                interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BadInput(f"{self.path}: LiteRT cannot load it ({first_line(error)}); export it again") from error
         return interpreter

@@ -1,8 +1,15 @@
-"""Makes `offramp` importable from a bare checkout: the repository root is the package."""
+"""Makes `offramp` importable from a bare checkout (the repository root is the package), and what many tests share."""
 
 import importlib.util
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
+
+EPOCHS = 8  # enough for 97% on the digits, in ten seconds
+HELD_OUT = 200  # samples that artifacts are verified on
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -14,3 +21,31 @@ if importlib.util.find_spec("offramp") is None:
     module = importlib.util.module_from_spec(spec)
     sys.modules["offramp"] = module
     spec.loader.exec_module(module)
+
+
+@pytest.fixture(scope="session")
+def care_run(tmp_path_factory) -> Path:
+    """`runs/care_xxs`, trained on the digits for a few epochs once in a test run; to be read, never written."""
+    from offramp.pipeline import Options, train_source
+    from offramp.sources import find_source
+
+    source = find_source("care_xxs")
+    options = Options(runs=tmp_path_factory.mktemp("trained") / "runs")
+    train_source(source, options, replace(source.system.recipe, epochs=EPOCHS))
+    return options.runs / "care_xxs"
+
+
+@pytest.fixture(scope="session")
+def care_dist(care_run, tmp_path_factory) -> Path:
+    """`dist/care_xxs` of that run: float32 and int8 for every target, timed; to be read, never written."""
+    from offramp.pipeline import Options, deploy
+
+    out = tmp_path_factory.mktemp("deployed") / "dist"
+    deploy(str(care_run), Options(out=out, held_out=HELD_OUT))
+    return out / "care_xxs"
+
+
+@pytest.fixture
+def damaged_dist(care_dist, tmp_path) -> Path:
+    """A copy of `care_dist` that a test may damage."""
+    return Path(shutil.copytree(care_dist, tmp_path / "care_xxs"))
