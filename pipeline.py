@@ -234,7 +234,7 @@ def export_to(reference: str, options: Options, say: Say = lambda _: None) -> di
             }
             for artifact in artifacts
         ]
-    sizes = {(artifact["target"], artifact["precision"]): artifact["bytes"] for artifact in rows}
+        sizes = {(artifact.target, artifact.precision): artifact.size_bytes for artifact in artifacts}
     ratios = {
         target: round(sizes[target, "int8"] / sizes[target, "float32"], 4)
         for target in options.targets

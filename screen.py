@@ -12,7 +12,7 @@ _console = Console(highlight=False)
 
 
 def show_dist(document: dict[str, Any]) -> None:
-    """One line per artifact: size, accuracy, agreement, output steps, latency, verdict; then what does not hold, and why."""
+    """One line per artifact: size, accuracy, agreement, output steps, latency, verdict; then what does not hold."""
     accuracy = (document.get("float") or {}).get("accuracy")
     _console.print(f"[bold]{document['name']}[/]  float accuracy {percent_text(accuracy)}")
     table = _table("target", "precision", "size", "accuracy", "agreement", "steps", "p50 ms", "int MACs", "verdict")

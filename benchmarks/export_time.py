@@ -1,4 +1,4 @@
-"""`python -m benchmarks.export_time`: exporting and verifying a trained network, against the three converters alone.
+"""`python -m offramp.benchmarks.export_time`: exporting and verifying a network, against the three converters alone.
 
 The converters alone: `torch.onnx.export`, coremltools' `convert` and litert-torch's `convert` on the same quantized
 program, in the spelling that each takes, without names, rewrites, reading back or execution. Imports are paid before
@@ -14,16 +14,17 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from offramp.devices.boards.host import describe_host
-from offramp.export.artifact import SUFFIX
-from offramp.export.coreml import quiet
-from offramp.export.coreml_program import lower, prepare
-from offramp.export.onnx import _translations
-from offramp.export.unfold import unfold
-from offramp.export.write import write_artifact
-from offramp.pipeline import Options, programs_of, references_of, trained_source
-from offramp.runtime.verify import verify_artifact
-from offramp.sources import find_samples, find_source
+
+from ..devices.boards.host import describe_host
+from ..export.artifact import SUFFIX
+from ..export.coreml import quiet
+from ..export.coreml_program import lower, prepare
+from ..export.onnx import _translations
+from ..export.unfold import unfold
+from ..export.write import write_artifact
+from ..pipeline import Options, programs_of, references_of, trained_source
+from ..runtime.verify import verify_artifact
+from ..sources import find_samples, find_source
 
 
 def converters_alone(program: torch.export.ExportedProgram) -> dict[str, float]:
@@ -75,6 +76,7 @@ def ours(source: Any, programs: Any, samples: Any) -> dict[str, float]:
         times["run the programs"] = perf_counter() - start
         for artifact in artifacts:
             start = perf_counter()
+            assert reference is not None
             verify_artifact(artifact, reference, samples.held_out, quantized)
             times[f"verify {artifact.target}"] = perf_counter() - start
     return times
@@ -90,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     source = trained_source(find_source(arguments.network), options)
     samples = find_samples(source, None, 256, arguments.samples)
     programs = programs_of(source, samples, options)
+    assert programs.quantized is not None
     with quiet():
         import coremltools  # noqa: F401
         import litert_torch  # noqa: F401

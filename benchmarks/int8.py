@@ -1,9 +1,9 @@
-"""`python -m benchmarks.int8`: our int8 artifacts against float32 and against two static quantizers, in one run.
+"""`python -m offramp.benchmarks.int8`: our int8 artifacts against float32 and two static quantizers, in one run.
 
-For each network: latency on one thread in ONNX Runtime and in LiteRT, of float32, of ours, and of a peer's quantization
-of the same float artifact on the same samples; accuracy where the network is trained (digits), and everywhere the signal
-to noise of the outputs against float. Networks without bundled data get random weights, batch-norm statistics measured on
-random inputs, and random calibration inputs: what they cost does not depend on what they know.
+For each network: latency on one thread in ONNX Runtime and in LiteRT, of float32, of ours, and of a peer's
+quantization of the same float artifact on the same samples; accuracy where the network is trained (digits), and the
+signal to noise of the outputs against float everywhere. Networks without bundled data get random weights, batch-norm
+statistics measured on random inputs, and random calibration inputs: their cost does not depend on what they know.
 """
 
 import argparse
@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from offramp.devices.boards.host import describe_host
-from offramp.pipeline import Options, export_all, programs_of, trained_source
-from offramp.quant.scheme import Scheme
-from offramp.runtime.latency import measure_latency, ratio_of
-from offramp.runtime.samples import Samples
-from offramp.runtime.session import open_session
-from offramp.runtime.verify import accuracy_of
-from offramp.sources import Source, find_samples, find_source
 from torch import nn
 
-from benchmarks.peers import quantize_with_ai_edge, quantize_with_onnxruntime
+from ..devices.boards.host import describe_host
+from ..pipeline import Options, export_all, programs_of, trained_source
+from ..quant.scheme import Scheme
+from ..runtime.latency import measure_latency, ratio_of
+from ..runtime.samples import Samples
+from ..runtime.session import open_session
+from ..runtime.verify import accuracy_of
+from ..sources import Source, find_samples, find_source
+from .peers import quantize_with_ai_edge, quantize_with_onnxruntime
 
 NETWORKS = ("care_s0", "mobilenet_v2", "resnet8", "care_xxs", "mobilenet_v2_xs")
 _RUNTIMES = {"onnx": ("ONNX Runtime", "ort_static"), "tflite": ("LiteRT", "ai_edge_static")}
@@ -71,8 +71,9 @@ def measure(name: str, runs: Path, seconds: float) -> dict[str, Any]:
                 }
             )
         times = {p: latencies[f"{target} {p}"] for p in ("float32", "int8", "peer")}
-        result["ratios"][f"{name}_{target}_float32_over_int8"] = ratio_of(times["float32"], times["int8"], "median").value
-        result["ratios"][f"{name}_{target}_{peer}_over_int8"] = ratio_of(times["peer"], times["int8"], "median").value
+        for other, label in (("float32", "float32"), ("peer", peer)):
+            ratio = ratio_of(times[other], times["int8"], "median")
+            result["ratios"][f"{name}_{target}_{label}_over_int8"] = ratio.value
     return result
 
 
@@ -124,7 +125,7 @@ def _enliven(source: Source) -> None:
                 parameter.fill_(0.1)
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
-            norm.momentum = None  # type: ignore[assignment]  # a plain average over the batches
+            norm.momentum = None  # a plain average over the batches
             norm.reset_running_stats()
         network.train()
         for _ in range(2):

@@ -1,9 +1,10 @@
-"""The peers that our int8 artifacts are measured against; each quantizes the same float artifact on the same samples."""
+"""The peers of our int8 artifacts; each quantizes the same float artifact on the same samples."""
 
 from pathlib import Path
 
 import numpy as np
-from offramp.runtime.samples import Samples
+
+from ..runtime.samples import Samples
 
 
 def quantize_with_onnxruntime(float_onnx: Path, path: Path, samples: Samples) -> None:

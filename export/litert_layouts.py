@@ -17,7 +17,7 @@ def teach_layouts() -> None:
 
 
 def _pad_channels_last(node: torch.fx.Node) -> None:
-    """(N, C, H, W) widths, last dimension first, become (N, H, W, C) widths: [w, w, h, h, c, c] -> [c, c, w, w, h, h]."""
-    widths = list(node.args[1]) + [0] * 8  # type: ignore[arg-type, call-overload]
+    """Widths, last dimension first, from (N, C, H, W) to (N, H, W, C): [w, w, h, h, c, c] -> [c, c, w, w, h, h]."""
+    widths = list(node.args[1]) + [0] * 8
     width, height, channels, batch = (widths[place : place + 2] for place in (0, 2, 4, 6))
     node.args = (node.args[0], [*channels, *width, *height, *batch], *node.args[2:])

@@ -113,10 +113,12 @@ def fold_pads(model: Any) -> None:
     makers = {name: node for node in model.graph.node for name in node.output}
     folded = set()
     for conv in model.graph.node:
-        dequantize = makers.get(conv.input[0]) if conv.op_type == "Conv" else None
-        quantize = makers.get(dequantize.input[0]) if dequantize is not None else None
+        dequantize = makers.get(conv.input[0])
+        if conv.op_type != "Conv" or dequantize is None:
+            continue
+        quantize = makers.get(dequantize.input[0])
         pad = makers.get(quantize.input[0]) if quantize is not None else None
-        if pad is None or pad.op_type != "Pad" or len(_readers(model, pad.output[0])) != 1:
+        if quantize is None or pad is None or pad.op_type != "Pad" or len(_readers(model, pad.output[0])) != 1:
             continue
         widths = numpy_helper.to_array(initializers[pad.input[1]]).reshape(2, -1)  # starts, ends
         value = numpy_helper.to_array(initializers[pad.input[2]]) if len(pad.input) > 2 and pad.input[2] else 0.0

@@ -61,7 +61,7 @@ class ProgramValue:
 
 
 def program_values(reference: Reference, sample: dict[str, np.ndarray]) -> list[ProgramValue]:
-    """Every floating-point value of one run, in order; a quantized value as its codes mean it, under the value's name."""
+    """Every floating-point value of one run, in order; a quantized one as its codes mean it, under the value's name."""
     program = reference.program
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
@@ -88,7 +88,7 @@ def program_values(reference: Reference, sample: dict[str, np.ndarray]) -> list[
         data, step = seen[name], None
         if quantizer is not None:
             dequantizer = next(user for user in quantizer.users)
-            data, step = seen[dequantizer.name], float(quantizer.args[1])  # type: ignore[arg-type]
+            data, step = seen[dequantizer.name], float(quantizer.args[1])
         sources = tuple(dict.fromkeys(_value_behind(source) for source in node.all_input_nodes))
         values.append(ProgramValue(name, module_path(node), data.numpy(), step, sources))
     return values

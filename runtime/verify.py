@@ -189,7 +189,7 @@ def _first_fault(
     found = locate(reference, artifact, session, samples.first(_LOCATED_ON))
     if found is None and constants is not None and (constants.differing or constants.missing):
         name = [*constants.differing, *constants.missing][0]
-        modules = {**{k: v for k, v in artifact.modules.items()}, **_modules_of_constants(reference)}
+        modules = {**artifact.modules, **_modules_of_constants(reference)}
         return FirstDifference(name, modules.get(name, ""), 0.0)
     return found
 
