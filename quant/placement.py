@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.fx import GraphModule, Node
 
+from ..errors import BadInput
 from .affine import Affine
 from .graph import calls, is_constant, is_float_value, module_path
 from .rules import MANY_RESULTS, Kind, Rule, is_fused_activation, rule_of, stays_in_float
@@ -26,7 +27,7 @@ class Placement:
     rules: dict[Node, Rule]
     groups: dict[Node, Node] = field(default_factory=dict)
     fixed: dict[Node, Affine] = field(default_factory=dict)
-    requantized: set[tuple[Node, Node]] = field(default_factory=set)
+    requantized: list[tuple[Node, Node]] = field(default_factory=list)
 
     def members(self) -> dict[Node, list[Node]]:
         """First value -> all values of its group."""
@@ -38,6 +39,7 @@ class Placement:
 
 def place(module: GraphModule, keep_float: tuple[str, ...] = ()) -> Placement:
     """Plans the quantization of a captured, folded graph."""
+    _check_kept(module, keep_float)
     rules = {node: rule_of(node, keep_float, module_path(node)) for node in calls(module)}
     for node in reversed(list(rules)):
         rules[node] = stays_in_float(node, rules) or rules[node]
@@ -52,6 +54,14 @@ def place(module: GraphModule, keep_float: tuple[str, ...] = ()) -> Placement:
         if rules[node].kind is Kind.MOVEMENT and node in plan.groups:
             _share(plan, node)
     return plan
+
+
+def _check_kept(module: GraphModule, keep_float: tuple[str, ...]) -> None:
+    paths = {module_path(node) for node in calls(module)}
+    unknown = [kept for kept in keep_float if not any(f"{path}.".startswith(f"{kept}.") for path in paths)]
+    if unknown:
+        known = ", ".join(sorted(path for path in paths if path))
+        raise BadInput(f"keep_float: no module {', '.join(unknown)} in the network; it has {known}")
 
 
 def activation_inputs(node: Node, rule: Rule) -> list[Node]:
@@ -95,7 +105,7 @@ def _share(plan: Placement, node: Node) -> None:
         if ours is theirs:
             continue
         if node.target is aten.cat.default and (theirs in plan.fixed or ours in plan.fixed):
-            plan.requantized.add((node, source))
+            plan.requantized += [(node, source)] * ((node, source) not in plan.requantized)
             continue
         for value, first in plan.groups.items():
             if first is ours:

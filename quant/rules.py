@@ -15,6 +15,7 @@ import torch
 from torch.fx import Node
 
 from .affine import SOFTMAX_OUTPUT, TANH_OUTPUT, Affine
+from .graph import is_constant, is_float_value
 
 aten = torch.ops.aten
 
@@ -110,6 +111,7 @@ RULES: dict[object, Rule] = {
 _UNKNOWN = Rule(Kind.FLOAT, reason="no integer form of this operator is known")
 _KEPT = Rule(Kind.FLOAT, reason="kept in float on request")
 _NOT_CONSTANT = Rule(Kind.FLOAT, reason="its weights are computed, not constant")
+_INTEGERS = Rule(Kind.FLOAT, reason="it computes on whole numbers as they are")
 _FEEDS_FLOAT = Rule(Kind.FLOAT, reason="only float operators read it")
 
 # Several results: the codes are quantized where they are taken out, not here.
@@ -122,10 +124,13 @@ def rule_of(node: Node, keep_float: tuple[str, ...], path: str) -> Rule:
     if any(path == kept or path.startswith(f"{kept}.") for kept in keep_float):
         return _KEPT
     rule = RULES.get(node.target, _UNKNOWN)
+    if rule.kind is Kind.ARITHMETIC and not is_float_value(node):
+        return _INTEGERS
     if rule.kind is Kind.WEIGHTED:
-        weight = node.args[1]
-        if not (isinstance(weight, Node) and weight.op == "get_attr"):
+        if not is_constant(node.args[1]):
             return _ARITHMETIC if node.target is aten.linear.default and len(node.args) < 3 else _NOT_CONSTANT
+        if len(node.args) > 2 and node.args[2] is not None and not is_constant(node.args[2]):
+            return _NOT_CONSTANT
         if rule.channel_axis == 1 and len(node.args) > 6 and node.args[6] != 1:
             return Rule(Kind.FLOAT, reason="a grouped transposed convolution has no per-channel integer form")
     return rule
