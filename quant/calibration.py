@@ -75,15 +75,18 @@ def _entropy(observed: Observed, _: Scheme) -> tuple[float, float]:
 
 
 def _search(observed: Observed, cost: Callable[[float, float], float]) -> tuple[float, float]:
-    """Least cost over shared shrinkings of both ends, then over each end alone."""
-    low, high = min(observed.low, 0.0), max(observed.high, 0.0)
-    best = min(((cost(low * s, high * s), low * s, high * s) for s in _SHARES[::-1]), key=lambda found: found[0])
-    for tries in (
-        [(best[1] * s, best[2]) for s in _SHARES[::-2]] if low < 0 < high else [],
-        [(best[1], best[2] * s) for s in _SHARES[::-2]] if low < 0 < high else [],
-    ):
-        best = min([best, *((cost(*ends), *ends) for ends in tries)], key=lambda found: found[0])
-    return best[1], best[2]
+    """Least cost over shared shrinkings of both ends, then over each end anew while the other stays."""
+    low, high = float(min(observed.low, 0.0)), float(max(observed.high, 0.0))
+    shares = _SHARES[::-1].tolist()
+
+    def least(ends: list[tuple[float, float]]) -> tuple[float, float]:
+        return min(ends, key=lambda pair: cost(*pair))
+
+    best = least([(low * share, high * share) for share in shares])
+    if low < 0 < high:
+        best = least([best, *((low * share, best[1]) for share in shares)])
+        best = least([best, *((best[0], high * share) for share in shares)])
+    return best
 
 
 _METHODS: dict[str, Callable[[Observed, Scheme], tuple[float, float]]] = {

@@ -40,10 +40,11 @@ def observe(
         BadInput: no samples, a sample of the wrong shape, or a value that is NaN or infinite (named).
     """
     check_samples(module, samples)
-    watching = _returning(module, sorted(names))
-    seen = {name: Observed() for name in names}
+    ordered = [node.name for node in module.graph.nodes if node.name in names]  # so that the first fault is named
+    watching = _returning(module, ordered)
+    seen = {name: Observed() for name in ordered}
     for update in (_widen, _count) if histograms else (_widen,):
-        for name, values in _gathered(watching, samples, sorted(names)):
+        for name, values in _gathered(watching, samples, ordered):
             update(name, values, seen[name])
     return seen
 
@@ -89,7 +90,7 @@ def _gathered(
 
 
 def check_samples(module: GraphModule, samples: Sequence[tuple[Tensor, ...]]) -> None:
-    """Raises BadInput when there is no sample, or one does not fit the network's inputs (got, wanted)."""
+    """Raises BadInput when there is no sample, one does not fit the network's inputs, or one is not finite."""
     wanted = [tuple(node.meta["val"].shape) for node in module.graph.nodes if node.op == "placeholder"]
     if not samples:
         raise BadInput("calibration: no samples; give at least one with --data")
@@ -97,3 +98,5 @@ def check_samples(module: GraphModule, samples: Sequence[tuple[Tensor, ...]]) ->
         shapes = [tuple(tensor.shape) for tensor in sample]
         if shapes != wanted:
             raise BadInput(f"calibration sample {index}: shapes {shapes} do not fit the inputs {wanted}")
+        if not all(torch.isfinite(tensor).all() for tensor in sample):
+            raise BadInput(f"calibration sample {index}: holds NaN or infinite values; mend the data")
