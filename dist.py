@@ -112,7 +112,7 @@ def document_of(
         if quantized is None
         else {
             "accuracy": accuracy_of(quantized.outputs[first], held_out.labels),
-            "agreement": agreement_of(quantized.outputs[first], floating.outputs[first]),
+            "agreement": agreement_of(quantized.outputs[first], floating.outputs[first], held_out.drawn),
         },
         "artifacts": rows,
         "layers": [vars(layer) for layer in layers],

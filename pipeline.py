@@ -206,7 +206,7 @@ def quantize_to(reference: str, out: Path, options: Options, say: Say = lambda _
         "float": {"accuracy": accuracy_of(floating.outputs[first], labels)},
         "int8": {
             "accuracy": accuracy_of(reference_int8.outputs[first], labels),
-            "agreement": agreement_of(reference_int8.outputs[first], floating.outputs[first]),
+            "agreement": agreement_of(reference_int8.outputs[first], floating.outputs[first], samples.held_out.drawn),
         },
         "float_operators": [vars(operator) for operator in quantized.float_operators],
     }

@@ -17,11 +17,13 @@ class Samples:
         inputs: by input name, shape (N, ...) without the network's batch dimension of 1.
         labels: (N,) class numbers, or None.
         name: where they come from, for example `digits, held out`.
+        drawn: whether they are random numbers, which belong to no class.
     """
 
     inputs: dict[str, np.ndarray]
     labels: np.ndarray | None
     name: str
+    drawn: bool = False
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -34,7 +36,7 @@ class Samples:
     def first(self, count: int) -> "Samples":
         """The first `count` samples."""
         labels = None if self.labels is None else self.labels[:count]
-        return Samples({name: values[:count] for name, values in self.inputs.items()}, labels, self.name)
+        return Samples({name: values[:count] for name, values in self.inputs.items()}, labels, self.name, self.drawn)
 
 
 def random_samples(inputs: tuple[TensorSpec, ...], count: int, seed: int = 0) -> Samples:
@@ -47,7 +49,7 @@ def random_samples(inputs: tuple[TensorSpec, ...], count: int, seed: int = 0) ->
             arrays[spec.name] = generator.standard_normal(shape).astype(spec.dtype)
         else:
             arrays[spec.name] = generator.integers(0, 2, shape).astype(spec.dtype)
-    return Samples(arrays, None, f"{count} random inputs (no data was given)")
+    return Samples(arrays, None, f"{count} random inputs (no data was given)", drawn=True)
 
 
 def check_samples(samples: Samples, inputs: tuple[TensorSpec, ...]) -> None:

@@ -29,7 +29,7 @@ class EngineResult:
     Attributes:
         engine: its name and version.
         ran: whether it executed; `reason` says why not.
-        agreement: share of samples with the program's top class (for other outputs: within 20 dB).
+        agreement: share of samples with the program's top class (other outputs, random inputs: within 20 dB).
         accuracy: share of samples with the label's class; None without labels.
         max_step_difference: largest output difference in output steps; None for float outputs.
         max_abs_difference: largest output difference.
@@ -95,9 +95,13 @@ def accuracy_of(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
     return float(np.mean(outputs.reshape(len(outputs), -1).argmax(1) == labels))
 
 
-def agreement_of(outputs: np.ndarray, reference: np.ndarray) -> float:
-    """Share of samples on which two outputs agree: the same top class, or else an error 20 dB below the signal."""
-    if is_class_scores(reference):
+def agreement_of(outputs: np.ndarray, reference: np.ndarray, drawn: bool = False) -> float:
+    """Share of samples on which two outputs agree.
+
+    Class scores agree when the top class is the same. Other outputs, and those of `drawn` inputs, whose classes mean
+    nothing and are often a near tie, agree when the error is 20 dB below the signal.
+    """
+    if is_class_scores(reference) and not drawn:
         flat, wanted = (values.reshape(len(values), -1) for values in (outputs, reference))
         return float(np.mean(flat.argmax(1) == wanted.argmax(1)))
     flat, wanted = (values.reshape(len(values), -1).astype(np.float64) for values in (outputs, reference))
@@ -123,7 +127,7 @@ def _judge(engine: str, outputs: dict[str, np.ndarray], reference: Reference, sa
     outputs = {name: outputs[name].reshape(wanted.shape) for name, wanted in reference.outputs.items()}
     for name, wanted in reference.outputs.items():
         difference = np.abs(outputs[name].astype(np.float64) - wanted.astype(np.float64))
-        agreement = min(agreement, agreement_of(outputs[name], wanted))
+        agreement = min(agreement, agreement_of(outputs[name], wanted, samples.drawn))
         largest = max(largest, float(difference.max(initial=0.0)))
         step = reference.steps[name]
         if step:
