@@ -1,5 +1,6 @@
 """What people see in the terminal: one function a verb, each printing tables from the verb's JSON document."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,14 +9,15 @@ from rich.table import Table
 
 from .runtime.report.wording import bytes_text, count_text, milliseconds, percent_text, steps_text
 
-_console = Console(highlight=False)
+# Into a file or a pipe, lines are as long as they need to be.
+_console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def show_dist(document: dict[str, Any]) -> None:
     """One line per artifact: size, accuracy, agreement, output steps, latency, verdict; then what does not hold."""
     accuracy = (document.get("float") or {}).get("accuracy")
     _console.print(f"[bold]{document['name']}[/]  float accuracy {percent_text(accuracy)}")
-    table = _table("target", "precision", "size", "accuracy", "agreement", "steps", "p50 ms", "int MACs", "verdict")
+    table = _table("target", "precision", "size", "accuracy", "agreement", "steps", "p50 ms", "int8 MACs", "verdict")
     for row in document["artifacts"]:
         latency = (row.get("latency_ms") or {}).get("p50")
         table.add_row(
@@ -24,7 +26,7 @@ def show_dist(document: dict[str, Any]) -> None:
             bytes_text(row["bytes"]),
             _short(percent_text(row["accuracy"])),
             _short(percent_text(row["agreement"])),
-            _short(steps_text(row["max_step_difference"])).removesuffix(" steps"),
+            _short(steps_text(row["max_step_difference"])).split("\N{NO-BREAK SPACE}")[0].split(" ")[0],
             _short(milliseconds(latency)) + (" noisy" if row.get("noisy") else ""),
             _short(percent_text(row.get("integer_mac_share"))),
             "[green]verified[/]" if row["verified"] else "[red]not verified[/]",
@@ -124,8 +126,11 @@ def _short(text: str) -> str:
     return "–" if text == "not measured" else text
 
 
+_PROSE = {"detail", "to enable it", "what", "why", "works", "paper"}  # columns that may break over lines
+
+
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold", min_width=len(column))
+        table.add_column(column, overflow="fold", no_wrap=len(column) > 0 and column not in _PROSE)
     return table
