@@ -56,8 +56,10 @@ def to_onnx(
         state_zero_points(model)
     if precision == "float16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
 
         model = convert_float_to_float16(model, keep_io_types=True)
+        OnnxModel(model).topological_sort(is_deterministic=True)  # the converter puts its casts at the end
     if dynamic_batch:
         open_batch(model)
     for key, value in sorted((metadata or {}).items()):

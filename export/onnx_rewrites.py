@@ -27,6 +27,7 @@ def tidy(model: Any, program: torch.export.ExportedProgram) -> tuple[Any, dict[s
     from onnxscript import optimizer, rewriter
 
     common.InlinePass()(model)
+    _leave_border_names(model)
     _name_quantized_values(model, program)
     paths = {
         output.name: scope
@@ -159,6 +160,11 @@ def open_batch(model: Any) -> None:
             if len(wanted) and wanted[0] == 1:
                 wanted[0] = 0
                 tensor.CopyFrom(numpy_helper.from_array(wanted, tensor.name))
+    for node in model.graph.node:
+        if node.op_type == "Reshape":  # with `allowzero`, as the exporter writes it, a 0 would be an empty dimension
+            kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def _name_quantized_values(model: Any, program: torch.export.ExportedProgram) -> None:
@@ -169,12 +175,29 @@ def _name_quantized_values(model: Any, program: torch.export.ExportedProgram) ->
         if len(theirs) != len(ours):
             raise RuntimeError(f"{len(theirs)} {op_type} nodes for {len(ours)} in the program; please report this")
         outputs = {value.name for value in model.graph.outputs}
+        border = outputs | {value.name for value in model.graph.inputs}
         for node, source in zip(theirs, ours):
             if node.outputs[0].name not in outputs:
-                node.outputs[0].name = source.name
+                node.outputs[0].name = _beside(source.name, border)
             read = node.inputs[0]
             if op_type == "QuantizeLinear" and read.producer() is not None:
-                read.name = source.args[0].name
+                read.name = _beside(source.args[0].name, border)
+
+
+def _leave_border_names(model: Any) -> None:
+    border = [*model.graph.inputs, *model.graph.outputs]
+    names = {value.name for value in border}
+    for node in model.graph:
+        for value in node.outputs:
+            if value.name in names and not any(value is other for other in border):
+                value.name = _beside(value.name, names)
+
+
+def _beside(name: str, border: set[str]) -> str:
+    """The name of a value inside the network, which an input or output of the user's choice may have already."""
+    while name in border:
+        name = f"{name}_value"
+    return name
 
 
 def _name_quantizer_inputs(proto: Any, paths: dict[str, str]) -> None:
