@@ -1,31 +1,33 @@
-"""`offramp list`: the zoo's systems, counted, with what recorded results say of each."""
+"""`offramp list`: the zoo's systems with what recorded results say of each."""
 
 from typing import Any
 
 from .models.recorded import recorded_results
-from .models.system import all_systems
+from .models.system import System, all_systems
 from .quant.capture import capture, to_program
 from .runtime.macs import count_program
 from .sources import find_source
 
 
 def systems_table() -> list[dict[str, Any]]:
-    """One row a system: name, paper, task, parameters, MACs, and what works by `models/recorded.json`."""
+    """One row a system: name, paper, task, parameters, MACs, and what works.
+
+    All of it comes from `models/recorded.json`, which `python -m offramp.benchmarks.zoo` writes; a system that is not
+    in it is counted now.
+    """
     recorded = recorded_results()
-    return [
-        {
-            "name": system.name,
-            "paper": system.paper,
-            "task": system.task,
-            **_counts(system.name),
-            "works": recorded.get(system.name, {}).get("works", {}),
-        }
-        for system in all_systems().values()
-    ]
+    return [_row(system, recorded.get(system.name)) for system in all_systems().values()]
 
 
-def _counts(name: str) -> dict[str, int]:
+def count_system(name: str) -> dict[str, int]:
+    """Parameters of the network as PyTorch counts them, and multiply-accumulates of one sample in its program."""
     source = find_source(name)
     captured = capture(source.network, source.example_inputs, source.input_names, source.output_names)
     count = count_program(to_program(captured.module, captured.example_inputs))
     return {"parameters": sum(p.numel() for p in source.network.parameters()), "macs": count.total}
+
+
+def _row(system: System, entry: dict[str, Any] | None) -> dict[str, Any]:
+    counts = {key: entry[key] for key in ("parameters", "macs")} if entry else count_system(system.name)
+    works = entry["works"] if entry else {}
+    return {"name": system.name, "paper": system.paper, "task": system.task, **counts, "works": works}

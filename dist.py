@@ -27,9 +27,9 @@ def artifact_stem(name: str, precision: str, precisions: tuple[str, ...]) -> str
 
 
 def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dict[str, Any]:
-    """One artifact's entry, without latency."""
+    """One artifact's entry, without latency; of several engines the default gives the accuracy, the worst the rest."""
     macs = count_file(artifact.path, artifact.modules)
-    main = verdict.engines[0]
+    main, ran = verdict.engines[0], [result for result in verdict.engines if result.ran]
     islands = find_islands(artifact.path, artifact.modules) if artifact.precision == "int8" else None
     constants = verdict.constants
     first = verdict.first_difference
@@ -43,8 +43,10 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
         "not_verified_because": "; ".join(verdict.reasons) or None,
         "engines": [vars(result) for result in verdict.engines],
         "accuracy": main.accuracy,
-        "agreement": main.agreement,
-        "max_step_difference": main.max_step_difference,
+        "agreement": min((r.agreement for r in ran if r.agreement is not None), default=None),
+        "max_step_difference": max(
+            (r.max_step_difference for r in ran if r.max_step_difference is not None), default=None
+        ),
         "first_difference": None if first is None else vars(first),
         "constants": None
         if constants is None

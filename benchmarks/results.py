@@ -1,0 +1,141 @@
+"""`python -m offramp.benchmarks.results`: writes docs/results.md from recorded results; nothing in it is typed.
+
+    python -m offramp.benchmarks.int8 | python -m offramp.benchmarks.results --keep    keeps a benchmark's last line
+    python -m offramp.benchmarks.results                                               writes the page
+
+Records lie in `benchmarks/recorded/NAME.json`, and for the zoo in `models/recorded.json`; a test holds the page to
+them.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..models.recorded import recorded_results
+from ..storage import atomic_path, read_json, write_json
+
+_ROOT = Path(__file__).resolve().parent.parent
+_RECORDS = _ROOT / "benchmarks" / "recorded"
+_PAGE = _ROOT / "docs" / "results.md"
+_TARGETS = {"onnx": "ONNX", "coreml": "Core ML", "tflite": "TFLite"}
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    parts = [
+        "# Results\n",
+        "Written by `python -m offramp.benchmarks.results` from recorded runs; not edited by hand.\n",
+    ]
+    parts += [_zoo(recorded_results())]
+    for name, render in (("int8", _int8), ("export_time", _export_time)):
+        path = _RECORDS / f"{name}.json"
+        if path.is_file():
+            parts.append(render(read_json(path)))
+    return "\n".join(parts)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--keep", action="store_true", help="read a benchmark's output and keep its last line")
+    if parser.parse_args(argv).keep:
+        document = json.loads(sys.stdin.read().strip().splitlines()[-1])
+        write_json(_RECORDS / f"{document['benchmark']}.json", document)
+        return 0
+    with atomic_path(_PAGE) as beside:
+        beside.write_text(page(), encoding="utf-8")
+    return 0
+
+
+def _zoo(recorded: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        "## The zoo: int8 against float32 in every target\n",
+        "`python -m offramp.benchmarks.zoo`. Accuracy on 500 held-out digits where the system was trained on digits;",
+        "the others keep random weights and are held to their program by signal to noise. Agreement is with the quantized",
+        "program, the least over all engines; steps are the largest output difference in quantization steps.\n",
+        "| system | parameters | MACs | target | float32 | int8 | size | accuracy float → int8 | agreement | steps "
+        "| p50 float → int8 | verified |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, entry in recorded.items():
+        rows = {(row["target"], row["precision"]): row for row in entry.get("artifacts", ())}
+        for target, title in _TARGETS.items():
+            if (target, "int8") in rows and (target, "float32") in rows:
+                lines.append(_zoo_row(name, entry, title, rows[target, "float32"], rows[target, "int8"]))
+    return "\n".join(lines) + "\n"
+
+
+def _zoo_row(name: str, entry: dict[str, Any], title: str, floating: dict[str, Any], integer: dict[str, Any]) -> str:
+    cells = [
+        name,
+        f"{entry['parameters']:,}",
+        f"{entry['macs']:,}",
+        title,
+        _kib(floating["bytes"]),
+        _kib(integer["bytes"]),
+        f"{integer['bytes'] / floating['bytes']:.2f}",
+        f"{_percent(floating['accuracy'])} → {_percent(integer['accuracy'])}",
+        _percent(integer["agreement"]),
+        _number(integer["max_step_difference"], ".0f"),
+        f"{_number(floating['p50_ms'], '.3g')} → {_number(integer['p50_ms'], '.3g')} ms" if floating["p50_ms"] else "–",
+        "yes" if floating["verified"] and integer["verified"] else "no",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _int8(document: dict[str, Any]) -> str:
+    lines = [
+        "## int8 against two static quantizers\n",
+        f"`python -m offramp.benchmarks.int8` on {document['machine']}, one thread, medians, all variants of a network "
+        "interleaved in one run.",
+        "The peer is ONNX Runtime's `quantize_static` of the same float ONNX file, or ai-edge-quantizer's static recipe",
+        "on the same float TFLite file, each calibrated on the same samples. dB: signal to noise against float.\n",
+        "| network | runtime | float32 ms | ours ms | peer ms | float32 / ours | peer / ours "
+        "| accuracy float, ours, peer "
+        "| dB ours, peer |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for network in document["networks"]:
+        for runtime in ("ONNX Runtime", "LiteRT"):
+            floating, ours, peer = (row for row in network["rows"] if row["runtime"] == runtime)
+            cells = [
+                network["network"],
+                runtime,
+                *(f"{row['p50_ms']:.3f}{'*' if row['noisy'] else ''}" for row in (floating, ours, peer)),
+                f"{floating['p50_ms'] / ours['p50_ms']:.2f}",
+                f"{peer['p50_ms'] / ours['p50_ms']:.2f}",
+                ", ".join(_percent(row["accuracy"]) for row in (floating, ours, peer)),
+                ", ".join(f"{row['sqnr_db']:.1f}" for row in (ours, peer)),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", "\\* noisy: the median is more than 1.3 times the minimum.", ""])
+
+
+def _export_time(document: dict[str, Any]) -> str:
+    (ratio,) = document["ratios"].values()
+    lines = [
+        "## Time to export and verify\n",
+        f"`python -m offramp.benchmarks.export_time` on {document['machine']}: {ratio:.2f} times the three converters "
+        "alone.\n",
+        "| step | seconds |",
+        "| --- | --- |",
+        *(f"| {name} | {seconds:.2f} |" for name, seconds in document["seconds"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _kib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024:,.0f} KiB"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

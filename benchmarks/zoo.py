@@ -1,0 +1,89 @@
+"""`python -m offramp.benchmarks.zoo`: every system through training, int8 and three targets; records what works.
+
+Systems with bundled data are trained on it (unless `--runs` holds the run), the others keep random weights; each is
+deployed in float32 and int8 and executed. The result goes to `models/recorded.json`, which `offramp list` reads, and is
+printed as a table with one JSON document as the last line. `--counts` records only parameters and MACs.
+"""
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..catalogue import count_system
+from ..devices.boards.host import describe_host
+from ..models.recorded import recorded_results
+from ..models.system import all_systems, find_system
+from ..pipeline import Options, deploy
+from ..quant.scheme import Scheme
+from ..storage import write_json
+
+_RECORDED = Path(__file__).resolve().parent.parent / "models" / "recorded.json"
+_TARGETS = ("onnx", "coreml", "tflite")
+
+
+def record(name: str, runs: Path) -> dict[str, Any]:
+    """Deploys one system and says what worked, with its figures."""
+    system = find_system(name)
+    trained = system.dataset is not None
+    options = Options(
+        scheme=Scheme(samples=256 if trained else 32), held_out=500 if trained else 32, measure=True, runs=runs
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        document = deploy(name, replace(options, out=Path(folder)), say=lambda line: print(f"  {line}", flush=True))
+    rows = document["artifacts"]
+    works = {target: all(row["verified"] for row in rows if row["target"] == target) for target in _TARGETS}
+    works |= {"train": trained, "int8": all(row["verified"] for row in rows if row["precision"] == "int8")}
+    return {
+        **count_system(name),
+        "works": works | {"reproduce": False, "binary": False, "c": False},
+        "trained_on": system.dataset,
+        "float_accuracy": document["float"]["accuracy"],
+        "artifacts": [
+            {
+                "target": row["target"],
+                "precision": row["precision"],
+                "bytes": row["bytes"],
+                "accuracy": row["accuracy"],
+                "agreement": row["agreement"],
+                "max_step_difference": row["max_step_difference"],
+                "integer_mac_share": row["integer_mac_share"],
+                "p50_ms": (row["latency_ms"] or {}).get("p50"),
+                "noisy": row["noisy"],
+                "verified": row["verified"],
+                "not_verified_because": row["not_verified_because"],
+            }
+            for row in rows
+        ],
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("systems", nargs="*", help="all by default")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--counts", action="store_true", help="record parameters and MACs only")
+    arguments = parser.parse_args(argv)
+    recorded = recorded_results()
+    for name in arguments.systems or all_systems():
+        print(name, flush=True)
+        if arguments.counts:
+            recorded[name] = {"works": {}, **recorded.get(name, {}), **count_system(name)}
+        else:
+            recorded[name] = record(name, arguments.runs)
+        write_json(_RECORDED, {key: recorded[key] for key in sorted(recorded)})
+    sizes = {name: _ratio(entry) for name, entry in recorded.items() if _ratio(entry)}
+    print(json.dumps({"benchmark": "zoo", "ratios": sizes, "machine": str(describe_host())}))
+    return 0
+
+
+def _ratio(entry: dict[str, Any]) -> float | None:
+    """Bytes of the int8 ONNX file over those of the float32 one."""
+    sizes = {row["precision"]: row["bytes"] for row in entry.get("artifacts", ()) if row["target"] == "onnx"}
+    return round(sizes["int8"] / sizes["float32"], 3) if {"int8", "float32"} <= sizes.keys() else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
