@@ -19,6 +19,9 @@ from ..storage import atomic_path, read_json, write_json
 _ROOT = Path(__file__).resolve().parent.parent
 _RECORDS = _ROOT / "benchmarks" / "recorded"
 _PAGE = _ROOT / "docs" / "results.md"
+_README = _ROOT / "README.md"
+_BEGIN, _END = "<!-- figures: python -m offramp.benchmarks.results -->", "<!-- end of figures -->"
+_IN_README = ("care_xxs", "resnet8", "mobilenet_v2_xs", "care_s0", "mobilenet_v2")
 _TARGETS = {"onnx": "ONNX", "coreml": "Core ML", "tflite": "TFLite"}
 
 
@@ -43,17 +46,41 @@ def main(argv: list[str] | None = None) -> int:
         document = json.loads(sys.stdin.read().strip().splitlines()[-1])
         write_json(_RECORDS / f"{document['benchmark']}.json", document)
         return 0
-    with atomic_path(_PAGE) as beside:
-        beside.write_text(page(), encoding="utf-8")
+    for path, text in ((_PAGE, page()), (_README, readme(_README.read_text(encoding="utf-8")))):
+        with atomic_path(path) as beside:
+            beside.write_text(text, encoding="utf-8")
     return 0
+
+
+def readme(text: str) -> str:
+    """The README with the table between its two marks written anew."""
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    lines = [
+        "| network | target | int8 size | of float32 | accuracy float → int8 | p50 float → int8 | verified |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    recorded = recorded_results()
+    for name in _IN_README:
+        rows = {(row["target"], row["precision"]): row for row in recorded.get(name, {}).get("artifacts", ())}
+        for target, title in _TARGETS.items():
+            if (target, "int8") in rows and (target, "float32") in rows:
+                floating, integer = rows[target, "float32"], rows[target, "int8"]
+                lines.append(
+                    f"| `{name}` | {title} | {_kib(integer['bytes'])} | {integer['bytes'] / floating['bytes']:.2f} "
+                    f"| {_accuracies(floating, integer)} | {_times(floating, integer)} "
+                    f"| {'yes' if floating['verified'] and integer['verified'] else 'no'} |"
+                )
+    return f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}"
 
 
 def _zoo(recorded: dict[str, dict[str, Any]]) -> str:
     lines = [
         "## The zoo: int8 against float32 in every target\n",
         "`python -m offramp.benchmarks.zoo`. Accuracy on 500 held-out digits where the system was trained on digits;",
-        "the others keep random weights and are held to their program by signal to noise. Agreement is with the quantized",
-        "program, the least over all engines; steps are the largest output difference in quantization steps.\n",
+        "the others keep random weights and are held to their program by signal to noise. Agreement is with the",
+        "quantized program, the least over all engines; steps are the largest output difference in quantization",
+        "steps; latency on one thread.\n",
         "| system | parameters | MACs | target | float32 | int8 | size | accuracy float → int8 | agreement | steps "
         "| p50 float → int8 | verified |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -75,10 +102,10 @@ def _zoo_row(name: str, entry: dict[str, Any], title: str, floating: dict[str, A
         _kib(floating["bytes"]),
         _kib(integer["bytes"]),
         f"{integer['bytes'] / floating['bytes']:.2f}",
-        f"{_percent(floating['accuracy'])} → {_percent(integer['accuracy'])}",
+        _accuracies(floating, integer),
         _percent(integer["agreement"]),
         _number(integer["max_step_difference"], ".0f"),
-        f"{_number(floating['p50_ms'], '.3g')} → {_number(integer['p50_ms'], '.3g')} ms" if floating["p50_ms"] else "–",
+        _times(floating, integer),
         "yes" if floating["verified"] and integer["verified"] else "no",
     ]
     return f"| {' | '.join(cells)} |"
@@ -89,8 +116,8 @@ def _int8(document: dict[str, Any]) -> str:
         "## int8 against two static quantizers\n",
         f"`python -m offramp.benchmarks.int8` on {document['machine']}, one thread, medians, all variants of a network "
         "interleaved in one run.",
-        "The peer is ONNX Runtime's `quantize_static` of the same float ONNX file, or ai-edge-quantizer's static recipe",
-        "on the same float TFLite file, each calibrated on the same samples. dB: signal to noise against float.\n",
+        "The peer is ONNX Runtime's `quantize_static` of the same float ONNX file, or ai-edge-quantizer's static",
+        "recipe on the same float TFLite file, each calibrated on the same samples. dB: signal to noise of outputs.\n",
         "| network | runtime | float32 ms | ours ms | peer ms | float32 / ours | peer / ours "
         "| accuracy float, ours, peer "
         "| dB ours, peer |",
@@ -123,6 +150,18 @@ def _export_time(document: dict[str, Any]) -> str:
         *(f"| {name} | {seconds:.2f} |" for name, seconds in document["seconds"].items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _accuracies(floating: dict[str, Any], integer: dict[str, Any]) -> str:
+    if floating["accuracy"] is None:
+        return "–"
+    return f"{_percent(floating['accuracy'])} → {_percent(integer['accuracy'])}"
+
+
+def _times(floating: dict[str, Any], integer: dict[str, Any]) -> str:
+    if floating["p50_ms"] is None:
+        return "not measured here"
+    return f"{_number(floating['p50_ms'], '.3g')} → {_number(integer['p50_ms'], '.3g')} ms"
 
 
 def _kib(size_bytes: int) -> str:
