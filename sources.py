@@ -18,7 +18,7 @@ from .models.run import load_run, restore
 from .models.system import System, all_systems
 from .quant.capture import forward_names
 from .quant.program import load_exported
-from .runtime.samples import Samples, check_samples, random_samples
+from .runtime.samples import Samples, fit_samples, random_samples
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,7 @@ def find_samples(source: Source, data: str | None, calibration: int, held_out: i
         sets = _from_arrays(Path(data), calibration, held_out, seed)
     else:
         sets = _from_data_set(source, data, calibration, held_out)
-    for samples in (sets.calibration, sets.held_out):
-        check_samples(samples, source.inputs)
-    return sets
+    return SampleSets(fit_samples(sets.calibration, source.inputs), fit_samples(sets.held_out, source.inputs))
 
 
 def load_data(source: Source, data: str | None) -> Data:
@@ -266,8 +264,6 @@ def _from_arrays(path: Path, calibration: int, held_out: int, seed: int) -> Samp
     order = np.random.default_rng(seed).permutation(count)
     first = min(calibration, count // 2)
     parts = order[:first], order[first : first + held_out]
-    wide = {"float64": np.float32}
-    arrays = {name: values.astype(wide.get(str(values.dtype), values.dtype)) for name, values in arrays.items()}
     chosen = [
         Samples(
             {name: values[part] for name, values in arrays.items()}, None if labels is None else labels[part], path.name

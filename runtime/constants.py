@@ -1,6 +1,5 @@
 """Reads the integers back out of an artifact and holds them against the program, code by code."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from ..export.artifact import Artifact
 from ..quant.codes import IntegerTensor
 from ..quant.program import QuantizedProgram
+from .reference import output_values
 
 _NHWC = (0, 3, 1, 2)
 
@@ -34,21 +34,42 @@ class ConstantsCheck:
         return self.compared == self.identical and not self.missing
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """What an artifact holds: integers and activations' (scale, zero point, ...) by name; real constants likewise."""
+
+    integers: dict[str, IntegerTensor]
+    scales: dict[str, tuple]
+    reals: dict[str, np.ndarray]
+
+
 def compare_constants(quantized: QuantizedProgram, artifact: Artifact) -> ConstantsCheck:
-    """Compares every weight, bias and constant, and every activation's scale and zero point."""
-    read_weights, read_scales = _READERS[artifact.target]()
-    stored, scales = read_weights(artifact.path), read_scales(artifact.path)
-    ours, affines = quantized.constants(), quantized.activations()
-    differing = [name for name in ours if name in stored and not _same(ours[name], stored[name])]
-    compared = sum(name in stored for name in ours)
-    for name, affine in affines.items():
-        if name in scales:
-            compared += 1
-            scale, zero_point = scales[name][:2]
-            if np.float32(scale) != np.float32(affine.scale) or zero_point != affine.zero_point:
-                differing.append(name)
-    missing = [name for name, tensor in ours.items() if name not in stored and tensor.codes.dtype == np.int8]
-    return ConstantsCheck(compared, compared - len(differing), tuple(differing), tuple(missing))
+    """Compares every weight, bias and constant, and every activation's scale and zero point.
+
+    A constant that a target cannot store in integers (Core ML's biases) is compared by the real numbers it stands for.
+    """
+    stored = _READERS[artifact.target](artifact.path)
+    ours = quantized.constants()
+    placeholders = {buffer: name for name, buffer in quantized.program.graph_signature.inputs_to_buffers.items()}
+    verdicts, missing = {}, []
+    for name, tensor in ours.items():
+        real = stored.reals.get(placeholders.get(name, name))
+        if name in stored.integers:
+            verdicts[name] = _same(tensor, stored.integers[name])
+        elif real is not None:
+            verdicts[name] = np.array_equal(tensor.dequantize(), real)
+        elif tensor.codes.dtype == np.int8:
+            missing.append(name)
+    outputs = output_values(quantized.program, quantized.output_names)
+    for name, affine in quantized.activations().items():
+        # Codes behind a float border have a name of their own, and those of an output carry the output's.
+        border = outputs.get(name, name)
+        known = next((n for n in (name, f"{border}_codes", border) if n in stored.scales), None)
+        if known is not None:
+            scale, zero_point = stored.scales[known][:2]
+            verdicts[name] = np.float32(scale) == np.float32(affine.scale) and zero_point == affine.zero_point
+    differing = tuple(name for name, holds in verdicts.items() if not holds)
+    return ConstantsCheck(len(verdicts), len(verdicts) - len(differing), differing, tuple(missing))
 
 
 def _same(ours: IntegerTensor, theirs: IntegerTensor) -> bool:
@@ -65,22 +86,22 @@ def _same(ours: IntegerTensor, theirs: IntegerTensor) -> bool:
     return ours == IntegerTensor(codes.reshape(ours.codes.shape), theirs.scale, theirs.zero_point, None)
 
 
-def _onnx() -> tuple[Callable[[Path], dict], Callable[[Path], dict]]:
+def _onnx(path: Path) -> _Stored:
     from .onnx_session import read_activation_scales, read_weights
 
-    return read_weights, read_activation_scales
+    return _Stored(read_weights(path), dict(read_activation_scales(path)), {})
 
 
-def _tflite() -> tuple[Callable[[Path], dict], Callable[[Path], dict]]:
+def _tflite(path: Path) -> _Stored:
     from .tflite_session import read_activation_scales, read_weights
 
-    return read_weights, read_activation_scales
+    return _Stored(read_weights(path), dict(read_activation_scales(path)), {})
 
 
-def _coreml() -> tuple[Callable[[Path], dict], Callable[[Path], dict]]:
-    from .coreml_session import read_activation_scales, read_weights
+def _coreml(path: Path) -> _Stored:
+    from .coreml_session import read_activation_scales, read_reals, read_weights
 
-    return read_weights, read_activation_scales
+    return _Stored(read_weights(path), dict(read_activation_scales(path)), read_reals(path))
 
 
 _READERS = {"onnx": _onnx, "tflite": _tflite, "coreml": _coreml}

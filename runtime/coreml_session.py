@@ -156,6 +156,12 @@ def read_activation_scales(path: Path) -> dict[str, tuple[float, int, str]]:
     return found
 
 
+def read_reals(path: Path) -> dict[str, np.ndarray]:
+    """Every constant that a package stores as float32, by its name; biases are among them."""
+    constants = _constants(load_program(Path(path)))
+    return {n: v for n, v in constants.items() if isinstance(v, np.ndarray) and v.dtype == np.float32}
+
+
 def _integers(operation: MilOperation, constants: dict[str, np.ndarray]) -> IntegerTensor | None:
     """The codes of an operation that makes real weights of integers, or None for any other operation."""
     values = {name: _constant(argument, constants) for name, argument in operation.inputs.items()}

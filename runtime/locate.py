@@ -1,17 +1,21 @@
-"""Finds the first value at which an artifact leaves its program, and names the PyTorch module that computes it."""
+"""Finds the first value at which an artifact leaves its program, and names the PyTorch module that computes it.
+
+Every operator of the program is run on the values that the artifact itself computed before it. So the rounding of
+earlier layers is on both sides, what is left is one operator's own difference, and a wrong layer stands out at once.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..export.artifact import Artifact
-from .reference import ProgramValue, Reference, program_values
+from .reference import ProgramValue, Reference, output_values, program_values
 from .samples import Samples
 from .session import Session
 
-_RATIO = 4.0  # an error this many times its inputs' did not come from them
-_LEAST_STEPS = 1.0  # root mean square, in steps of the value; rounding alone stays below
-_LEAST_SHARE = 1e-2  # root mean square over the value's own, for values that are not quantized
+_LEAST_STEPS = 2.5  # kernels round a requantization to a neighbouring code, a softmax or a mean to the one after it
+# For values in float: largest difference over the value's own largest, in hundredths.
+_LEAST_HUNDREDTHS = {"float32": 0.1, "float16": 5.0, "int8": 0.1}
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,9 @@ class FirstDifference:
 
     Attributes:
         value: name of the first differing value in the program.
-        module: path of the PyTorch module that computes it.
-        difference_steps: root mean square difference there, in steps of the value (for a float value: in hundredths
-            of its own root mean square).
+        module: path of the PyTorch module that computes it; empty for the network itself.
+        difference_steps: largest difference there, in steps of the value (for a float value: in hundredths of its
+            own largest).
     """
 
     value: str
@@ -31,32 +35,48 @@ class FirstDifference:
 
 
 def locate(reference: Reference, artifact: Artifact, session: Session, samples: Samples) -> FirstDifference | None:
-    """Compares intermediate values on a few samples; None when no value stands out."""
-    errors: dict[str, float] = {}
-    sizes: dict[str, int] = {}
-    order: list[ProgramValue] = []
+    """The first value that differs on any of a few samples; None when each follows from the ones before it."""
+    outputs = output_values(reference.program, reference.output_names)
+    order: list[str] = []
+    found: dict[str, FirstDifference] = {}
     for sample in samples:
-        theirs = session.intermediates(sample)
-        order = program_values(reference, sample)
-        for value, data in _pairs(order, theirs, artifact):
-            errors[value.name] = max(errors.get(value.name, 0.0), _error(value, data))
-            sizes[value.name] = value.data.size
-    reached: dict[str, float] = {}  # error of a value, or of the nearest compared values before it
-    for value in order:
-        before = max((reached.get(name, 0.0) for name in value.inputs), default=0.0)
-        error = errors.get(value.name, before)
-        reached[value.name] = error
-        if value.name in errors and error > _LEAST_STEPS and error > _RATIO * max(before, _LEAST_STEPS / _RATIO):
-            return FirstDifference(value.name, value.module, error)
-    return None
+        comparison = _Comparison(session.intermediates(sample), outputs, _LEAST_HUNDREDTHS[artifact.precision])
+        order = [value.name for value in program_values(reference, sample, comparison)]
+        for difference in comparison.differences:
+            known = found.setdefault(difference.value, difference)
+            if difference.difference_steps > known.difference_steps:
+                found[difference.value] = difference
+    return next((found[name] for name in order if name in found), None)
+
+
+class _Comparison:
+    """Compares a program's values with an artifact's as they come, and puts the artifact's in their place."""
+
+    def __init__(self, theirs: dict[str, np.ndarray], outputs: dict[str, str], least_hundredths: float):
+        self.theirs = {name: data for name, data in theirs.items() if np.issubdtype(data.dtype, np.floating)}
+        self.outputs, self.least_hundredths = outputs, least_hundredths
+        self.differences: list[FirstDifference] = []
+
+    def __call__(self, value: ProgramValue) -> np.ndarray | None:
+        # What stands behind a quantizer is called `_real`, except where the artifact keeps the codes themselves, and
+        # what the network returns has the output's name; TFLite's codes behind a float border are `_codes`.
+        names = (f"{value.name}_real", self.outputs.get(value.name), f"{value.name}_codes") if value.step else ()
+        data = next((self.theirs[name] for name in (*names, value.name) if name in self.theirs), None)
+        layouts = [] if data is None else _layouts(data, value.data.shape)
+        if not layouts:
+            return None
+        nearest = min(layouts, key=lambda seen: _error(value, seen))
+        error = _error(value, nearest)
+        if error > (_LEAST_STEPS if value.step else self.least_hundredths):
+            self.differences.append(FirstDifference(value.name, value.module, error))
+        return nearest
 
 
 def _error(value: ProgramValue, data: np.ndarray) -> float:
-    """Root mean square difference in steps (or in hundredths of the value's size), in the better of two layouts."""
-    scale = value.step or _LEAST_SHARE * max(float(np.sqrt(np.mean(np.square(value.data)))), 1e-12)
-    return min(
-        float(np.sqrt(np.mean(np.square(value.data - seen)))) / scale for seen in _layouts(data, value.data.shape)
-    )
+    """Largest difference in steps, or in hundredths of the largest magnitude."""
+    scale = value.step or 0.01 * max(float(np.abs(value.data).max(initial=0.0)), 1e-6)
+    difference = np.abs(value.data.astype(np.float64) - data).max(initial=0.0)
+    return float(difference) / scale if np.isfinite(difference) else float(np.finfo(np.float32).max)
 
 
 def _layouts(data: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
@@ -70,33 +90,3 @@ def _layouts(data: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
     if not found and data.size == np.prod(shape):
         found.append(data.reshape(shape))
     return found
-
-
-def _pairs(
-    order: list[ProgramValue], theirs: dict[str, np.ndarray], artifact: Artifact
-) -> list[tuple[ProgramValue, np.ndarray]]:
-    """Values of the program with the artifact's own: by name where the artifact keeps the names, else by module.
-
-    A float ONNX file goes by module: its exporter numbers values anew.
-
-    Of a module's values the last of equal size counts on both sides: the module's result.
-    """
-    quantized = any(value.step is not None for value in order)
-    if quantized or artifact.target != "onnx":
-        found = []
-        for value in order:
-            # What stands behind a quantizer is called `_real`, except where the artifact keeps the codes themselves.
-            named = [theirs[n] for n in (f"{value.name}_real", value.name) if n in theirs]
-            if named and _layouts(named[0], value.data.shape) and (value.step is not None or not quantized):
-                found.append((value, named[0]))
-        return found
-    results: dict[str, list[np.ndarray]] = {}
-    for name, data in theirs.items():
-        if (module := artifact.modules.get(name)) and np.issubdtype(data.dtype, np.floating):
-            results.setdefault(module, []).append(data)
-    last = {value.module: value for value in order if value.module}
-    return [
-        (value, fitting[-1])
-        for module, value in last.items()
-        if (fitting := [data for data in results.get(module, []) if _layouts(data, value.data.shape)])
-    ]

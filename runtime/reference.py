@@ -1,5 +1,6 @@
 """The program's own outputs and intermediate values, which artifacts are held against."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,13 @@ def run_reference(
     return Reference(program, input_names, output_names, outputs_by_name, steps)
 
 
+def output_values(program: ExportedProgram, output_names: tuple[str, ...]) -> dict[str, str]:
+    """Name of each value that the program returns, behind its quantizer -> the output's name."""
+    nodes = next(node for node in program.graph.nodes if node.op == "output").args[0]
+    sources = [node.args[0].args[0] if node.target is DEQUANTIZE else node for node in nodes]
+    return {source.name: name for source, name in zip(sources, output_names)}
+
+
 @dataclass(frozen=True)
 class ProgramValue:
     """An intermediate value: its name, the path of its module, its data and its step (None for float)."""
@@ -57,45 +65,51 @@ class ProgramValue:
     module: str
     data: np.ndarray
     step: float | None
-    inputs: tuple[str, ...]
 
 
-def program_values(reference: Reference, sample: dict[str, np.ndarray]) -> list[ProgramValue]:
-    """Every floating-point value of one run, in order; a quantized one as its codes mean it, under the value's name."""
-    program = reference.program
-    module = program.module(check_guards=False)
+Replacement = Callable[[ProgramValue], np.ndarray | None]
+
+
+def program_values(
+    reference: Reference, sample: dict[str, np.ndarray], replacement: Replacement = lambda _: None
+) -> list[ProgramValue]:
+    """Every floating-point value of one run, in order; a quantized one as its codes mean it, under the value's name.
+
+    Args:
+        replacement: gives what the operators behind a value shall read in its place, or None to leave it. With an
+            artifact's own values, each operator is seen alone: it computes from what the artifact computed from.
+    """
+    module = reference.program.module(check_guards=False)
     assert isinstance(module, GraphModule)
-    seen: dict[str, Tensor] = {}
-
-    class Recorder(torch.fx.Interpreter):
-        def run_node(self, n: Node) -> object:
-            value = super().run_node(n)
-            if isinstance(value, Tensor):
-                seen[n.name] = value
-            return value
-
+    recorder = _Recorder(module, replacement)
     with torch.no_grad(), one_thread():
-        Recorder(module).run(*(torch.from_numpy(sample[name]) for name in reference.input_names))
-    nodes = {node.name: node for node in program.graph.nodes}
-    quantizers = {node.args[0].name: node for node in program.graph.nodes if node.target is QUANTIZE}
-    values = []
-    for name, node in nodes.items():
-        if node.op != "call_function" or node.target in (QUANTIZE, DEQUANTIZE) or name not in seen:
-            continue
-        if not seen[name].is_floating_point() or "dequantize" in str(node.target):
-            continue
-        quantizer = quantizers.get(name)
-        data, step = seen[name], None
-        if quantizer is not None:
-            dequantizer = next(user for user in quantizer.users)
-            data, step = seen[dequantizer.name], float(quantizer.args[1])
-        sources = tuple(dict.fromkeys(_value_behind(source) for source in node.all_input_nodes))
-        values.append(ProgramValue(name, module_path(node), data.numpy(), step, sources))
-    return values
+        recorder.run(*(torch.from_numpy(sample[name]) for name in reference.input_names))
+    return recorder.values
 
 
-def _value_behind(node: Node) -> str:
-    """The value whose codes a dequantize reads; the node itself otherwise."""
-    while node.target in (DEQUANTIZE, QUANTIZE) and isinstance(node.args[0], Node):
-        node = node.args[0]
-    return node.name
+class _Recorder(torch.fx.Interpreter):
+    def __init__(self, module: GraphModule, replacement: Replacement):
+        super().__init__(module)
+        self.values: list[ProgramValue] = []
+        self.replacement = replacement
+
+    def run_node(self, n: Node) -> object:
+        result = super().run_node(n)
+        source, step = _value_of(n)
+        if source is None or not isinstance(result, Tensor) or not result.is_floating_point():
+            return result
+        value = ProgramValue(source.name, module_path(source), result.numpy(), step)
+        self.values.append(value)
+        other = self.replacement(value)
+        return result if other is None else torch.from_numpy(np.ascontiguousarray(other, result.numpy().dtype))
+
+
+def _value_of(node: Node) -> tuple[Node | None, float | None]:
+    """The value that a node holds as artifacts do, and its step: a quantized value shows where it is dequantized."""
+    if node.op != "call_function":
+        return None, None
+    if node.target is DEQUANTIZE and node.args[0].target is QUANTIZE:
+        quantizer = node.args[0]
+        return quantizer.args[0], float(quantizer.args[1])
+    is_inner = "dequantize" in str(node.target) or any(user.target is QUANTIZE for user in node.users)
+    return (None if is_inner else node), None

@@ -52,16 +52,26 @@ def random_samples(inputs: tuple[TensorSpec, ...], count: int, seed: int = 0) ->
     return Samples(arrays, None, f"{count} random inputs (no data was given)", drawn=True)
 
 
-def check_samples(samples: Samples, inputs: tuple[TensorSpec, ...]) -> None:
-    """Raises BadInput when names, shapes or values do not fit the network's inputs."""
+def fit_samples(samples: Samples, inputs: tuple[TensorSpec, ...]) -> Samples:
+    """The samples in the network's own types, for example float32 from float64 or from bytes.
+
+    Raises:
+        BadInput: names, shapes, types or values do not fit the network's inputs.
+    """
     wanted = [spec.name for spec in inputs]
     if sorted(samples.inputs) != sorted(wanted):
         raise BadInput(f"data: inputs are {', '.join(wanted)}, got {', '.join(samples.inputs) or 'none'}")
-    for spec in inputs:
-        values = samples.inputs[spec.name]
-        if any(w is not None and w != g for w, g in zip(spec.shape[1:], values.shape[1:])) or (
-            len(spec.shape) != values.ndim
-        ):
-            raise BadInput(f"data: {spec.name} must have samples of shape {spec.shape[1:]}, got {values.shape[1:]}")
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-            raise BadInput(f"data: {spec.name} holds NaN or infinite values")
+    return Samples(
+        {spec.name: _fitted(samples.inputs[spec.name], spec) for spec in inputs}, samples.labels, samples.name
+    )
+
+
+def _fitted(values: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    shape, given = spec.shape[1:], values.shape[1:]
+    if len(shape) != len(given) or any(w is not None and w != g for w, g in zip(shape, given)):
+        raise BadInput(f"data: {spec.name} must have samples of shape {shape}, got {given}")
+    if not np.can_cast(values.dtype, spec.dtype, "same_kind"):
+        raise BadInput(f"data: {spec.name} must hold {spec.dtype}, got {values.dtype}")
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        raise BadInput(f"data: {spec.name} holds NaN or infinite values")
+    return values.astype(spec.dtype, copy=False)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import OfframpError
 from ..export.artifact import Artifact
+from ..quant.graph import module_path
 from ..quant.program import QuantizedProgram
 from .constants import ConstantsCheck, compare_constants
 from .locate import FirstDifference, locate
@@ -18,7 +19,7 @@ from .tflite_compat import CompatibilityUnavailable, run_in_tflite_runtime
 LEAST_AGREEMENT = 0.995
 # Largest difference over the outputs' own largest value; int8 is held by codes, scales and agreement instead.
 _TOLERANCE = {"float32": 1e-3, "float16": 5e-2}
-_LOCATED_ON = 4  # samples whose intermediate values are compared when something disagrees
+_LOCATED_ON = 4  # samples on which every operator is compared by itself
 _LEAST_SQNR_DB = 20.0  # outputs that are no class scores agree when the error is below a tenth of the signal
 
 
@@ -81,10 +82,9 @@ def verify_artifact(
     engines = [_judge(session.engine, _run(session, samples), reference, samples)]
     engines += [run() for run in _other_engines(artifact, reference, samples, older_runtime)]
     constants = compare_constants(quantized, artifact) if quantized is not None else None
-    reasons = _faults(artifact, engines, constants, reference)
-    first = None
-    if reasons:
-        first = _first_fault(reference, artifact, session, samples, constants)
+    located = locate(reference, artifact, session, samples.first(_LOCATED_ON))
+    reasons = _faults(artifact, engines, constants, located, reference, len(samples))
+    first = _first_fault(reference, located, constants)
     return Verification(not reasons, tuple(reasons), tuple(engines), constants, first)
 
 
@@ -162,50 +162,43 @@ def _other_engines(
 
 
 def _faults(
-    artifact: Artifact, engines: list[EngineResult], constants: ConstantsCheck | None, reference: Reference
+    artifact: Artifact,
+    engines: list[EngineResult],
+    constants: ConstantsCheck | None,
+    located: FirstDifference | None,
+    reference: Reference,
+    count: int,
 ) -> list[str]:
     faults = []
     if constants is not None and not constants.holds:
         some = ", ".join([*constants.differing, *constants.missing][:3])
         faults.append(f"{len(constants.differing) + len(constants.missing)} constants differ from the program ({some})")
+    if located is not None:
+        where = located.module or "the network itself"
+        faults.append(f"{where} gives other values than the program from the same inputs ({located.value})")
+    size = max((float(np.abs(values).max(initial=0.0)) for values in reference.outputs.values()), default=0.0)
+    tolerance = _TOLERANCE.get(artifact.precision, np.inf) * max(size, 1e-6)
     for result in engines:
-        if not result.ran:
-            continue
-        if result.agreement is not None and result.agreement < LEAST_AGREEMENT:
+        if result.agreement is not None and count * (1 - result.agreement) > max(1, count * (1 - LEAST_AGREEMENT)):
             faults.append(
                 f"{result.engine} agrees on {result.agreement:.1%} of the samples, {LEAST_AGREEMENT:.1%} wanted"
             )
-        tolerance = _TOLERANCE.get(artifact.precision)
-        size = max((float(np.abs(values).max(initial=0.0)) for values in reference.outputs.values()), default=0.0)
-        if (
-            tolerance
-            and result.max_abs_difference is not None
-            and result.max_abs_difference > tolerance * max(size, 1e-6)
-        ):
+        if result.max_abs_difference is not None and not result.max_abs_difference <= tolerance:
             faults.append(f"{result.engine} differs by {result.max_abs_difference:.3g} where outputs reach {size:.3g}")
     return faults
 
 
 def _first_fault(
-    reference: Reference, artifact: Artifact, session: Session, samples: Samples, constants: ConstantsCheck | None
+    reference: Reference, located: FirstDifference | None, constants: ConstantsCheck | None
 ) -> FirstDifference | None:
-    """The first differing value; when outputs hide it, the first layer whose constants differ."""
-    found = locate(reference, artifact, session, samples.first(_LOCATED_ON))
-    if found is None and constants is not None and (constants.differing or constants.missing):
-        name = [*constants.differing, *constants.missing][0]
-        modules = {**artifact.modules, **_modules_of_constants(reference)}
-        return FirstDifference(name, modules.get(name, ""), 0.0)
-    return found
-
-
-def _modules_of_constants(reference: Reference) -> dict[str, str]:
-    """Buffer name -> path of the module that reads it."""
-    from ..quant.graph import module_path
-
+    """The first fault in the program's order: a value that differs, or a constant whose difference no value shows."""
+    wrong = set() if constants is None else {*constants.differing, *constants.missing}
     buffers = reference.program.graph_signature.inputs_to_buffers
-    readers = {}
     for node in reference.program.graph.nodes:
-        for source in node.all_input_nodes:
-            if source.name in buffers:
-                readers[buffers[source.name]] = module_path(node)
-    return readers
+        if located is not None and node.name == located.value:
+            return located
+        names = wrong & {node.name, *(buffers.get(source.name, "") for source in node.all_input_nodes)}
+        module = module_path(node)
+        if names:
+            return located if located and located.module == module else FirstDifference(min(names), module, 0.0)
+    return located
