@@ -24,7 +24,8 @@ from ..quant.graph import module_path
 from ..storage import atomic_path
 from .artifact import Artifact, TensorSpec
 from .litert_layouts import teach_layouts
-from .tflite_rewrites import float_border, halve_weights, name_border, name_tensors, pack_model, read_model
+from .tflite_names import name_border, name_tensors, tensor_names
+from .tflite_rewrites import float_border, halve_weights, pack_model, read_model
 from .unfold import unfold
 
 
@@ -63,7 +64,9 @@ def to_tflite(
         if labels or metadata:
             _append_files(beside, labels or (), metadata or {})
     paths = module_paths(program)
-    modules = {value: paths.get(name, "") for value, name in values.items()}
+    # A tensor with a number behind a value's name is that value on its way, in another layout for example.
+    modules = {name: paths[base] for name in tensor_names(model) if (base := name.partition("/")[0]) in paths}
+    modules |= {value: paths.get(name, "") for value, name in values.items()}
     inputs, outputs = _specs(program, input_names, output_names)
     details = {"signature": "serving_default", "border": "int8" if integer_io and precision == "int8" else "float32"}
     return Artifact("tflite", precision, Path(path), inputs, outputs, modules, details)

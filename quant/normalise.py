@@ -116,7 +116,7 @@ def _explicit_padding(module: GraphModule, node: Node) -> None:
     assert isinstance(weight, Node)
     ones = [1] * (weight.meta["val"].ndim - 2)
     defaults: list[Any] = [None, ones, "valid", ones, 1]
-    x, weight, bias, stride, padding, dilation, groups = [*node.args, *defaults[len(node.args) - 2 :]]
+    x, weight, bias, stride, padding, dilation, groups = list(node.args) + defaults[len(node.args) - 2 :]
     assert isinstance(x, Node) and isinstance(weight, Node)
     kernel = weight.meta["val"].shape[2:]
     if padding == "valid":

@@ -122,12 +122,19 @@ def read_weights(path: Path) -> dict[str, IntegerTensor]:
 
 
 def read_activation_scales(path: Path) -> dict[str, tuple[float, int]]:
-    """(scale, zero point) of every int8 value computed at run time, and of int8 inputs, by tensor name."""
-    return {
+    """(scale, zero point) of every int8 value computed at run time, of int8 inputs, and of float inputs that become
+    int8 at once, by tensor name."""
+    graph = read_tflite(path)
+    scales = {
         tensor.name: (float(tensor.scale), int(tensor.zero_point))
-        for tensor in read_tflite(path).tensors
+        for tensor in graph.tensors
         if tensor.dtype == "int8" and not tensor.is_constant and tensor.is_quantized and tensor.axis is None
     }
+    for operator in graph.operators:
+        if operator.name == "QUANTIZE" and operator.inputs[0] in graph.inputs.values():
+            real, codes = (graph.tensors[index].name for index in (operator.inputs[0], operator.outputs[0]))
+            scales.setdefault(real, scales[codes])
+    return scales
 
 
 # Operator -> the file's axes in the order that PyTorch keeps them.
