@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -37,19 +37,33 @@ class _Verbs(click.Group):
             with warnings.catch_warnings():
                 if not sys.warnoptions:
                     warnings.simplefilter("ignore")  # all of them are of other packages, and about their own code
-                return super().main(*args, **kwargs)
+                sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except OfframpError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(error.exit_code)
+            _fail(str(error), error.exit_code)
+        except click.ClickException as error:
+            _fail(error.format_message())
+        except click.Abort:
+            _fail("interrupted", 130)
         except OSError as error:
-            click.echo(f"error: {error.filename or 'disk'}: {error.strerror or error}", err=True)
-            sys.exit(2)
+            _fail(f"{error.filename or 'disk'}: {error.strerror or error}")
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+def _fail(message: str, exit_code: int = 2) -> NoReturn:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(exit_code)
+
+
+@click.group(
+    cls=_Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="offramp")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """One quantized program, every target, every difference accounted for."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def _options(*decorators: Callable) -> Callable:
@@ -271,9 +285,9 @@ def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> No
 
 @main.command(epilog=_examples("offramp profile dist/care_xxs", "offramp profile foreign.onnx --threads 2"))
 @click.argument("what", type=click.Path(path_type=Path))
-@click.option("--threads", default=1, show_default=True, help="Threads of the engines.")
-@click.option("--runs", default=50, show_default=True, help="Timed runs, at least.")
-@click.option("--seconds", default=1.0, show_default=True, help="Timed seconds, at least.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the engines.")
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed runs, at least.")
+@click.option("--seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="Timed seconds, at least.")
 @_as_json
 def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) -> None:
     """MACs, parameters, bytes, peak memory, islands and latency of a dist or of a foreign artifact."""
@@ -333,6 +347,9 @@ def _recipe(reference: str, epochs: int | None) -> Any:
         return None
     from dataclasses import replace
 
-    from .models.system import find_system
+    from .errors import BadInput
+    from .models.system import all_systems
 
-    return replace(find_system(reference).recipe, epochs=epochs)
+    if reference not in all_systems():
+        raise BadInput(f"--epochs: only a system of the zoo is trained here; {reference} is taken as it is")
+    return replace(all_systems()[reference].recipe, epochs=epochs)

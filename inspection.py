@@ -128,11 +128,7 @@ def check_dist(folder: Path, baseline: Path | None, update: bool) -> dict[str, A
     if baseline is not None and update:
         write_json(baseline, {"name": document["name"], "artifacts": figures})
     elif baseline is not None:
-        kept = read_json(baseline)
-        if not isinstance(kept, dict) or kept.get("name") != document["name"]:
-            found = kept.get("name") if isinstance(kept, dict) else type(kept).__name__
-            raise BadInput(f"{baseline}: a baseline of {found}, not of {document['name']}")
-        moved = _moved(kept["artifacts"], figures)
+        moved = _moved(_read_baseline(baseline, document["name"]), figures)
     holds = not moved and not not_verified
     return {"name": document["name"], "holds": holds, "moved": moved, "not_verified": not_verified}
 
@@ -146,6 +142,28 @@ def rewrite_report(folder: Path) -> dict[str, Any]:
     document = read_manifest(folder)
     write_report(document, folder / "report.html")
     return write_manifest(folder, document) | {"report": str(folder / "report.html")}
+
+
+def _read_baseline(path: Path, name: str) -> dict[str, dict[str, float | None]]:
+    """Figures by artifact.
+
+    Raises:
+        BadInput: the file is missing, damaged, another network's, or holds what is no figure.
+    """
+    kept = read_json(path)
+    found = kept.get("name") if isinstance(kept, dict) else type(kept).__name__
+    if found != name:
+        raise BadInput(f"{path}: a baseline of {found}, not of {name}")
+    artifacts = kept.get("artifacts")
+    if not isinstance(artifacts, dict) or not all(isinstance(figures, dict) for figures in artifacts.values()):
+        raise BadInput(f"{path}: artifacts must hold the figures of each, write it again with --update")
+    for artifact, figures in artifacts.items():
+        for figure, value in figures.items():
+            if figure not in _TOLERANCES or not isinstance(value, int | float | None):
+                raise BadInput(
+                    f"{path}: {figure} of {artifact} is no figure of a baseline, write it again with --update"
+                )
+    return artifacts
 
 
 def _moved(kept: dict[str, Any], figures: dict[str, Any]) -> list[dict[str, Any]]:

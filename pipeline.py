@@ -16,6 +16,7 @@ from .manifest import write_manifest
 from .models.recipe import Recipe
 from .models.run import Run, load_run
 from .models.training import train
+from .quant.archive import save_exported
 from .quant.capture import capture, to_program
 from .quant.program import save_program
 from .quant.programs import Programs
@@ -26,7 +27,7 @@ from .runtime.reference import Reference, run_reference
 from .runtime.report import write_report
 from .runtime.verify import Verification, accuracy_of, agreement_of, verify_artifact
 from .sources import SampleSets, Source, baked_samples, find_samples, find_source, load_data, with_preprocessing
-from .storage import atomic_folder, atomic_path
+from .storage import atomic_folder
 
 PRECISIONS = ("float32", "float16", "int8")
 _ERRORS_ON = 8  # samples over which the per-layer error is summed
@@ -291,8 +292,7 @@ def _verify(
 
 def _save_programs(programs: Programs, folder: Path) -> None:
     """`program/`: the quantized program, and the float one that it came from."""
-    with atomic_path(folder / "float.pt2") as beside, open(beside, "wb") as file:
-        torch.export.save(programs.floating, file)
+    save_exported(programs.floating, folder / "float.pt2")
     if programs.quantized is not None:
         save_program(programs.quantized, folder)
 

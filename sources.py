@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -195,23 +196,21 @@ def _from_builder(reference: str, seed: int) -> Source:
     sys.path.insert(0, "")
     try:
         build: Any = getattr(importlib.import_module(module_name), function_name)
-    except ModuleNotFoundError as error:
-        if error.name and not module_name.startswith(error.name):
-            raise
-        raise BadInput(f"{module_name}: no such module; run from the folder that holds it, or install it") from error
-    except AttributeError as error:
-        raise BadInput(f"{module_name} has no {function_name}; name the function that builds the network") from error
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            built = build()
+    except Exception as error:  # the user's own code may raise anything; its error is what helps
+        raise _fault_of(error, module_name, function_name) from error
     finally:
         sys.path.remove("")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        built = build()
-    try:
-        network, examples = built
-    except TypeError as error:
-        raise BadInput(f"{reference} must return (module, example inputs), got {type(built).__name__}") from error
-    if not isinstance(network, nn.Module):
-        raise BadInput(f"{reference} must return (module, example inputs), got a {type(network).__name__} first")
+    if not isinstance(built, tuple | list) or len(built) != 2 or not isinstance(built[0], nn.Module):
+        found = (
+            f"({', '.join(type(b).__name__ for b in built)})"
+            if isinstance(built, tuple | list)
+            else type(built).__name__
+        )
+        raise BadInput(f"{reference}: must return (module, example inputs), got {found}")
+    network, examples = built
     inputs = _examples(reference, network, examples)
     return Source(
         name=function_name if function_name not in ("build", "model", "main") else module_name.rpartition(".")[2],
@@ -221,6 +220,18 @@ def _from_builder(reference: str, seed: int) -> Source:
         output_names=None,
         origin=reference,
     )
+
+
+def _fault_of(error: Exception, module_name: str, function_name: str) -> BadInput:
+    """One line for what went wrong in the user's code, with the place in it."""
+    is_missing = isinstance(error, ModuleNotFoundError) and error.name
+    if is_missing and (module_name == error.name or module_name.startswith(f"{error.name}.")):  # type: ignore[attr-defined]
+        return BadInput(f"{module_name}: no such module; run from the folder that holds it, or install it")
+    frames = traceback.extract_tb(error.__traceback__)
+    if len(frames) == 1 and isinstance(error, AttributeError):
+        return BadInput(f"{module_name} has no {function_name}; name the function that builds the network")
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}"
+    return BadInput(f"{module_name}:{function_name}: {type(error).__name__}: {error} ({where})")
 
 
 def _from_exported(path: Path) -> Source:
@@ -245,15 +256,19 @@ def _examples(reference: str, network: nn.Module, examples: Any) -> dict[str, Te
     if isinstance(examples, Mapping):
         named = dict(examples)
     else:
-        values = (examples,) if isinstance(examples, Tensor) else tuple(examples)
+        values = tuple(examples) if isinstance(examples, tuple | list) else (examples,)
         named = dict(zip(forward_names(network), values))
         if len(named) != len(values):
             raise BadInput(f"{reference}: {len(values)} example inputs for {len(named)} arguments of forward")
     wrong = [name for name, value in named.items() if not isinstance(value, Tensor)]
     if wrong or not named:
-        raise BadInput(f"{reference}: example inputs must be tensors, {', '.join(wrong) or 'none'} given")
-    order = [name for name in forward_names(network) if name in named]
-    return {name: named[name] for name in order or named}
+        found = ", ".join(f"{name} is {type(named[name]).__name__}" for name in wrong) or "there is none"
+        raise BadInput(f"{reference}: example inputs must be tensors, {found}")
+    known = forward_names(network)
+    unknown = [name for name in named if known and name not in known]
+    if unknown:
+        raise BadInput(f"{reference}: forward takes {', '.join(known)}, and no {', '.join(unknown)}")
+    return {name: named[name] for name in known if name in named} or named
 
 
 def _from_arrays(path: Path, calibration: int, held_out: int, seed: int) -> SampleSets:

@@ -8,6 +8,7 @@ ONNX Runtime's x86 kernels are about twice as fast on them as on int8. Weights s
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,8 +133,10 @@ def _explain(program: torch.export.ExportedProgram, error: Exception) -> Unsuppo
     """Names the operator, and the module that calls it, that the translation stopped at."""
     chain = [str(e) for e in (error, error.__cause__, getattr(error.__cause__, "__cause__", None)) if e]
     text = " ".join(chain)
+    # The exporter decomposes first, and may stop at `prims.bessel_j0` where the program has `aten.special_bessel_j0`.
+    inner = re.search(r"<OpOverload\(op='\w+\.(\w+)'", text)
     for node in program.graph.nodes:
-        if node.op == "call_function" and str(node.target) in text:
+        if node.op == "call_function" and (str(node.target) in text or (inner and inner[1] in str(node.target))):
             return UnsupportedOperator(
                 str(node.target), module_path(node), "onnx", "replace it in the network or leave this target out"
             )

@@ -1,4 +1,4 @@
-"""Reads `.pt2` archives without executing anything that stands in them.
+"""Writes `.pt2` archives, and reads them without executing anything that stands in them.
 
 `torch.export.load` trusts its file: it unpickles weights, constants and sample inputs without limits, loads compiled
 libraries, evaluates size expressions with `sympify`, and writes the names of values into Python source. So an archive
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..errors import BadInput
+from ..storage import atomic_path
 
 # What `torch.export.save` writes for a network of tensors, behind the archive's own folder.
 _PLAIN_FILES = re.compile(
@@ -30,6 +31,14 @@ _SIZE_WORDS = {
 }
 _SIZE_WORD = re.compile(r"[A-Za-z_]\w*")
 _SYMBOL = re.compile(r"[su]\d+")
+
+
+def save_exported(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Writes a `.pt2` file, atomically; by way of memory, since PyTorch's own writer words a full disk as its fault."""
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    with atomic_path(path) as beside:
+        beside.write_bytes(content.getvalue())
 
 
 def load_exported(path: Path) -> torch.export.ExportedProgram:

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.fx import Node
 
 from ..errors import BadInput
-from ..storage import atomic_path, read_json, write_json
+from ..storage import read_json, write_json
 from .affine import Affine
 from .archive import load_exported as load_exported
+from .archive import save_exported
 from .codes import IntegerTensor
 from .graph import module_path
 from .scheme import Scheme
@@ -98,8 +99,7 @@ class QuantizedProgram:
 def save_program(quantized: QuantizedProgram, folder: Path) -> None:
     """Writes `program.pt2` and `scheme.json` into a folder, each atomically."""
     folder = Path(folder)
-    with atomic_path(folder / "program.pt2") as beside, open(beside, "wb") as file:
-        torch.export.save(quantized.program, file)
+    save_exported(quantized.program, folder / "program.pt2")
     write_json(
         folder / "scheme.json",
         {
