@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+MASKS = "offramp_masks"  # marks, in a node's meta, the addition that hides attention scores
+
 
 def module_path(node: Node) -> str:
     """Path of the innermost PyTorch module that made this node, for example `stages.2.0.conv3`; empty for the root."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from .graph import call, calls, constant_of, insert_constant, is_constant
+from .graph import MASKS, call, calls, constant_of, insert_constant, is_constant
 
 aten = torch.ops.aten
 
@@ -35,9 +35,8 @@ _IDENTITIES = {
     aten.alias.default,
 }
 
-# What an attention mask adds to a hidden score: -inf cannot be quantized, and exp(-30) is far below half a step of an
-# 8-bit softmax.
-_HIDDEN = -30.0
+# What an attention mask adds to a hidden score: exp(-1e4) is exactly 0, and unlike -inf no converter stumbles over it.
+_HIDDEN = -1e4
 
 
 def normalise(module: GraphModule) -> None:
@@ -209,6 +208,7 @@ def _attention(module: GraphModule, node: Node) -> None:
             args = [constant_of(module, source) for source in mask.args]
             mask = insert_constant(module, node, "mask", mask.target(*args))
         x = call(module, node, aten.add.Tensor, (x, mask), node, val=scores)
+        x.meta[MASKS] = True
     x = call(module, node, aten.softmax.int, (x, -1), node, val=scores)
     _replace(module, node, call(module, node, aten.matmul.default, (x, value), node))
 

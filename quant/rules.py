@@ -15,7 +15,7 @@ import torch
 from torch.fx import Node
 
 from .affine import SOFTMAX_OUTPUT, TANH_OUTPUT, Affine
-from .graph import is_constant, is_float_value
+from .graph import MASKS, is_constant, is_float_value
 
 aten = torch.ops.aten
 
@@ -112,6 +112,7 @@ _UNKNOWN = Rule(Kind.FLOAT, reason="no integer form of this operator is known")
 _KEPT = Rule(Kind.FLOAT, reason="kept in float on request")
 _NOT_CONSTANT = Rule(Kind.FLOAT, reason="its weights are computed, not constant")
 _INTEGERS = Rule(Kind.FLOAT, reason="it computes on whole numbers as they are")
+_MASKED = Rule(Kind.FLOAT, reason="hidden attention scores leave 8 bits nothing for the others")
 _FEEDS_FLOAT = Rule(Kind.FLOAT, reason="only float operators read it")
 
 # Several results: the codes are quantized where they are taken out, not here.
@@ -123,6 +124,8 @@ def rule_of(node: Node, keep_float: tuple[str, ...], path: str) -> Rule:
     """The rule of one operator call; modules whose path starts with an entry of `keep_float` stay in float."""
     if any(path == kept or path.startswith(f"{kept}.") for kept in keep_float):
         return _KEPT
+    if _is_masked(node):
+        return _MASKED
     rule = RULES.get(node.target, _UNKNOWN)
     if rule.kind is Kind.ARITHMETIC and not is_float_value(node):
         return _INTEGERS
@@ -134,6 +137,12 @@ def rule_of(node: Node, keep_float: tuple[str, ...], path: str) -> Rule:
         if rule.channel_axis == 1 and len(node.args) > 6 and node.args[6] != 1:
             return Rule(Kind.FLOAT, reason="a grouped transposed convolution has no per-channel integer form")
     return rule
+
+
+def _is_masked(node: Node) -> bool:
+    """An addition that hides attention scores, or the softmax that reads it."""
+    read = node.args[0] if node.target is aten.softmax.int else node
+    return isinstance(read, Node) and MASKS in read.meta
 
 
 def has_number_operand(node: Node) -> bool:

@@ -8,6 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from offramp.quant.capture import capture
+from offramp.quant.quantize import quantize
+from offramp.quant.scheme import Scheme
 from torch import nn
 from torch.nn import functional
 
@@ -131,3 +133,19 @@ def test_a_transformer_layer_equals_itself_and_has_no_fused_kernel(norm_first):
     assert {"linear.default", "softmax.int", "layer_norm.default", "gelu.default"} <= found
     assert not any("transformer" in name or "attention" in name for name in found)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("precision", ["float", "int8"])
+def test_a_hidden_position_weighs_nothing_however_large_its_score(precision) -> None:
+    query, value = torch.full((1, 1, 3, 4), 6.0), torch.eye(3).reshape(1, 1, 3, 3)
+    key = torch.tensor([-6.0, 0.0, 6.0]).reshape(1, 1, 3, 1).expand(1, 1, 3, 4).contiguous()
+    network = Attention(is_causal=True)  # the last key scores 72 above the second, and is hidden from it
+    captured = capture(network, (query, key, value))
+    program = captured.module
+    if precision == "int8":
+        quantized = quantize(captured, [(query, key, value)], Scheme(calibration="minmax"))
+        program = quantized.program.module(check_guards=False)
+        assert {op.operator for op in quantized.float_operators} == {"aten.add.Tensor", "aten.softmax.int"}
+    weights = program(query, key, value)[0][0, 0]
+    torch.testing.assert_close(weights, torch.eye(3), atol=1 / 256, rtol=0)
+    assert torch.equal(weights.triu(1), torch.zeros(3, 3))
