@@ -185,7 +185,7 @@ def deploy(network: str, epochs: int | None, as_json: bool, **chosen: Any) -> No
 @main.command("list", epilog=_examples("offramp list", "offramp list --json"))
 @_as_json
 def list_systems(as_json: bool) -> None:
-    """The systems of the zoo, their size, and what is known to work for each."""
+    """The systems of the zoo, their size and what works for each."""
     from . import screen
     from .catalogue import systems_table
 
@@ -226,7 +226,10 @@ def train(system: str, epochs: int | None, resume: bool, device: str, as_json: b
 )
 @click.option("--samples", default=500, show_default=True, help="Held-out samples to compare on, at most.")
 def quantize(network: str, out: Path, as_json: bool, **chosen: Any) -> None:
-    """Quantizes a network once: OUT/NAME/program.pt2 and scheme.json, the source of every artifact."""
+    """Quantizes a network once, into the program behind every artifact.
+
+    Writes OUT/NAME/program.pt2 and scheme.json.
+    """
     from . import screen
     from .pipeline import quantize_to
 
@@ -264,20 +267,20 @@ def export(network: str, as_json: bool, **chosen: Any) -> None:
     help="Also run TFLite in tflite-runtime 2.14.",
 )
 def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> None:
-    """Executes a dist again, or a foreign .onnx, .tflite or .mlpackage, and compares.
+    """Executes a dist again, or a foreign file, and compares.
 
-    A dist is held against its own program. A foreign file is held against --against, or else its optimized engine
-    against the plain one.
+    A dist is held against its own program. A foreign .onnx, .tflite or .mlpackage is held against --against, or else
+    its optimized engine against the plain one.
     """
     from . import screen
-    from .inspection import verify_dist, verify_file
+    from .errors import BadInput
+    from .foreign import verify_file
+    from .inspection import is_dist, verify_dist
 
     options = _chosen(**chosen)
-    document = (
-        verify_dist(what, options, _say)
-        if what.is_dir() and what.suffix == ""
-        else verify_file(what, against, options, _say)
-    )
+    if is_dist(what) and against is not None:
+        raise BadInput(f"--against: {what} is a dist, which is held against its own program; leave it out")
+    document = verify_dist(what, options, _say) if is_dist(what) else verify_file(what, against, options, _say)
     _finish(document, as_json, screen.show_dist)
     if not all(artifact["verified"] for artifact in document["artifacts"]):
         sys.exit(1)
@@ -290,7 +293,10 @@ def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> No
 @click.option("--seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="Timed seconds, at least.")
 @_as_json
 def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) -> None:
-    """MACs, parameters, bytes, peak memory, islands and latency of a dist or of a foreign artifact."""
+    """MACs, parameters, bytes, memory, islands and latency.
+
+    WHAT is a dist, or a foreign .onnx, .tflite or .mlpackage.
+    """
     from . import screen
     from .inspection import profile_path
 
@@ -309,7 +315,10 @@ def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) 
 @click.option("--update", is_flag=True, help="Write the dist's figures to the baseline.")
 @_as_json
 def check(dist: Path, baseline: Path | None, update: bool, as_json: bool) -> None:
-    """Holds a dist to its hashes, its verdicts and a baseline; exit code 1 with a table of what moved."""
+    """Holds a dist to its hashes, its verdicts and a baseline.
+
+    Ends with exit code 1 and a table of what moved where something does not hold.
+    """
     from . import screen
     from .inspection import check_dist
 
@@ -333,7 +342,7 @@ def report(dist: Path, as_json: bool) -> None:
 @main.command(epilog=_examples("offramp doctor"))
 @_as_json
 def doctor(as_json: bool) -> None:
-    """Which targets and engines work on this machine, and the one command that enables each missing one."""
+    """Which targets and engines work here, and what enables the others."""
     from . import screen
     from .devices.boards.doctor import examine
 

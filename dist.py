@@ -10,6 +10,7 @@ from .runtime.layers import Layer
 from .runtime.macs import MacCount, count_program
 from .runtime.measure import count_file, peak_bytes
 from .runtime.reference import Reference
+from .runtime.samples import Samples
 from .runtime.verify import Verification, accuracy_of, agreement_of
 from .sources import SampleSets, Source
 
@@ -80,9 +81,7 @@ def document_of(
     layers: list[Layer],
 ) -> dict[str, Any]:
     """The whole document but for `files` and `environment`."""
-    captured, held_out = programs.captured, samples.held_out
     counted = count_program(programs.floating)
-    first = captured.output_names[0]
     preprocessing = source.preprocessing
     return {
         "schema": 1,
@@ -108,16 +107,25 @@ def document_of(
         if programs.quantized
         else None,
         "float_operators": [vars(op) for op in programs.quantized.float_operators] if programs.quantized else [],
+        **figures_of(samples.held_out, floating, quantized),
+        "artifacts": rows,
+        "layers": [vars(layer) for layer in layers],
+    }
+
+
+def figures_of(held_out: Samples, floating: Reference, quantized: Reference | None) -> dict[str, Any]:
+    """What the programs make of the held-out samples: `data`, `float` and `program` of the document."""
+    first = floating.output_names[0]
+    outputs = None if quantized is None else quantized.outputs[first]
+    return {
         "data": {"name": held_out.name, "samples": len(held_out)},
         "float": {"accuracy": accuracy_of(floating.outputs[first], held_out.labels)},
         "program": None
-        if quantized is None
+        if outputs is None
         else {
-            "accuracy": accuracy_of(quantized.outputs[first], held_out.labels),
-            "agreement": agreement_of(quantized.outputs[first], floating.outputs[first], held_out.drawn),
+            "accuracy": accuracy_of(outputs, held_out.labels),
+            "agreement": agreement_of(outputs, floating.outputs[first], held_out.drawn),
         },
-        "artifacts": rows,
-        "layers": [vars(layer) for layer in layers],
     }
 
 

@@ -1,32 +1,33 @@
-"""Looks again at what already lies on disk: verifies, profiles and checks a dist, or a foreign artifact."""
+"""Looks again at a dist that lies on disk: verifies, profiles and checks it, and writes its report anew."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .devices.boards.host import measure_on_host
-from .dist import artifact_row, bits_of
+from .dist import artifact_row, figures_of
 from .errors import BadInput
 from .export.artifact import SUFFIX, Artifact, TensorSpec
+from .foreign import describe_file
 from .manifest import read_manifest, write_manifest
 from .models.data import Preprocessing
+from .models.system import find_system
 from .pipeline import Options, Say
 from .quant.program import load_exported, load_program
-from .runtime.islands import find_islands
-from .runtime.measure import count_file, peak_bytes
-from .runtime.reference import Reference, run_reference
+from .runtime.reference import run_reference
 from .runtime.report import write_report
-from .runtime.samples import Samples, random_samples
-from .runtime.session import Session, open_session
-from .runtime.verify import EngineResult, agreement_of, verify_artifact
-from .sources import Source, baked_samples, find_samples, find_source
+from .runtime.samples import Samples
+from .runtime.verify import verify_artifact
+from .sources import Source, baked_samples, find_samples
 from .storage import read_json, write_json
 
 # What a baseline holds of each artifact, and how far the figure may move to the bad side.
 _TOLERANCES = {"accuracy": 0.005, "agreement": 0.005, "bytes": 0.02, "macs": 0.0, "max_step_difference": 2.0}
 _HIGHER_IS_BETTER = {"accuracy", "agreement"}
+
+
+def is_dist(path: Path) -> bool:
+    """Whether a path is a folder, and no Core ML package, which is one too."""
+    return path.is_dir() and path.suffix != SUFFIX["coreml"]
 
 
 def verify_dist(folder: Path, options: Options, say: Say) -> dict[str, Any]:
@@ -55,35 +56,7 @@ def verify_dist(folder: Path, options: Options, say: Say) -> dict[str, Any]:
         verdict = verify_artifact(artifact, reference, samples, program, options.older_runtime)
         kept = {key: row[key] for key in ("latency_ms", "noisy", "load_ms", "board", "details")}
         rows.append(artifact_row(artifact, verdict, folder) | kept)
-    document["artifacts"] = rows
-    return document
-
-
-def verify_file(path: Path, against: Path | None, options: Options, say: Say) -> dict[str, Any]:
-    """Holds one artifact against another file, or its optimized engine against its plain one.
-
-    Raises:
-        BadInput: a file is missing, damaged, or takes other inputs than the one it is held against.
-    """
-    session = open_session(path)
-    samples = _foreign_samples(session, options)
-    say(f"running {path.name} on {len(samples)} samples ({samples.name})")
-    outputs = _outputs(session, samples)
-    name, other = _counterpart(path, against, session, samples)
-    agreement, largest = 1.0, 0.0
-    for mine, theirs in zip(outputs.values(), other.values()):
-        agreement = min(agreement, agreement_of(mine, theirs.reshape(mine.shape)))
-        largest = max(largest, float(np.abs(mine - theirs.reshape(mine.shape)).max(initial=0.0)))
-    finite = all(np.isfinite(values).all() for values in outputs.values())
-    verified = finite and agreement >= 0.995
-    row = _foreign_row(path) | {
-        "verified": verified,
-        "not_verified_because": None if verified else f"agrees with {name} on {agreement:.1%} of the samples",
-        "engines": [vars(EngineResult(session.engine, True, None, agreement, None, None, largest))],
-        "agreement": agreement,
-        "against": name,
-    }
-    return {"name": path.stem, "float": {"accuracy": None}, "artifacts": [row]}
+    return document | {"artifacts": rows} | figures_of(samples, references["float32"], references.get("int8"))
 
 
 def profile_path(path: Path, threads: int, runs: int, seconds: float) -> dict[str, Any]:
@@ -92,13 +65,13 @@ def profile_path(path: Path, threads: int, runs: int, seconds: float) -> dict[st
     Raises:
         BadInput: the manifest does not hold, or a file is missing, damaged or of an unknown kind.
     """
-    if path.is_dir() and path.suffix != SUFFIX["coreml"]:
+    if is_dist(path):
         document = read_manifest(path)
         rows = {row["path"]: row for row in document["artifacts"]}
         folder = path
     else:
         document = {"name": path.stem, "float": {"accuracy": None}}
-        rows = {path.name: _foreign_row(path)}
+        rows = {path.name: describe_file(path)}
         document["artifacts"] = list(rows.values())
         folder = path.parent
     timed = {name: folder / name for name, row in rows.items() if row["target"] != "coreml"}
@@ -228,7 +201,7 @@ def _source_of(document: dict[str, Any]) -> Source:
     import torch
 
     network = document["network"]
-    dataset = find_source(network["system"]).dataset if network["system"] else None
+    dataset = find_system(network["system"]).dataset if network["system"] else None
     preprocessing = document["preprocessing"]
     examples = tuple(torch.zeros(entry["shape"], dtype=getattr(torch, entry["dtype"])) for entry in document["inputs"])
     return Source(
@@ -241,91 +214,3 @@ def _source_of(document: dict[str, Any]) -> Source:
         preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
         dataset=dataset,
     )
-
-
-def _foreign_samples(session: Session, options: Options) -> Samples:
-    if options.data is None:
-        return random_samples(session.inputs, min(options.held_out, 64), options.seed)
-    from .models.data import load_arrays
-
-    arrays, labels = load_arrays(Path(options.data))
-    return Samples(arrays, labels, Path(options.data).name).first(options.held_out)
-
-
-def _outputs(session: Session, samples: Samples) -> dict[str, np.ndarray]:
-    found: dict[str, list[np.ndarray]] = {}
-    for sample in samples:
-        for name, value in session.run(sample).items():
-            found.setdefault(name, []).append(np.asarray(value))
-    return {name: np.concatenate(values) for name, values in found.items()}
-
-
-def _counterpart(
-    path: Path, against: Path | None, session: Session, samples: Samples
-) -> tuple[str, dict[str, np.ndarray]]:
-    """What a foreign file is held against: the named file, or its plain engine."""
-    if against is not None and against.suffix == ".pt2":
-        program = load_exported(against)
-        placeholders = [node.name for node in program.graph.nodes if node.op == "placeholder"]
-        names = tuple(name for name in placeholders if name in set(program.graph_signature.user_inputs))
-        renamed = Samples(dict(zip(names, samples.inputs.values())), samples.labels, samples.name)
-        outputs = tuple(f"output_{index}" for index in range(len(program.graph_signature.user_outputs)))
-        reference: Reference = run_reference(program, names, outputs, renamed)
-        return against.name, reference.outputs
-    if against is not None:
-        other = open_session(against)
-        renamed = Samples(
-            dict(zip((spec.name for spec in other.inputs), samples.inputs.values())), samples.labels, samples.name
-        )
-        return against.name, _outputs(other, renamed)
-    plain = _plain_engine(path, session)
-    found: dict[str, list[np.ndarray]] = {}
-    for sample in samples:
-        for name, value in plain(sample).items():
-            found.setdefault(name, []).append(np.asarray(value))
-    return "its plain engine", {name: np.concatenate(values) for name, values in found.items()}
-
-
-def _plain_engine(path: Path, session: Session) -> Any:
-    """The same file without the engine's optimizations."""
-    if session.target == "tflite":
-        from .runtime.tflite_session import TfliteSession
-
-        return TfliteSession(path, xnnpack=False).run
-    return partial(_through_intermediates, session)
-
-
-def _through_intermediates(session: Session, sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    values = session.intermediates(sample)
-    return {spec.name: values[spec.name] for spec in session.outputs if spec.name in values}
-
-
-def _foreign_row(path: Path) -> dict[str, Any]:
-    """What a file without a manifest says of itself."""
-    session = open_session(path)
-    count = count_file(path)
-    narrow = min(count.by_bits, default=32)
-    islands = find_islands(path)
-    artifact = Artifact(session.target, "", path, session.inputs, session.outputs)
-    return {
-        "target": session.target,
-        "precision": "int8" if narrow == 8 else f"float{narrow}",
-        "path": path.name,
-        "bytes": artifact.size_bytes,
-        "sha256": artifact.sha256,
-        "verified": True,
-        "not_verified_because": None,
-        "accuracy": None,
-        "agreement": None,
-        "max_step_difference": None,
-        "macs": bits_of(count),
-        "uncounted": list(count.uncounted),
-        "parameters": count.parameters,
-        "integer_mac_share": islands.integer_mac_share,
-        "islands": [vars(island) for island in islands.islands] if narrow == 8 else [],
-        "latency_ms": None,
-        "noisy": None,
-        "load_ms": None,
-        "board": None,
-        "peak_activation_bytes": peak_bytes(path),
-    }

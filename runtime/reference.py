@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
 from ..quant.graph import module_path
 from ..quant.program import DEQUANTIZE, QUANTIZE
@@ -42,7 +43,7 @@ def run_reference(
     with torch.no_grad(), one_thread():
         for sample in samples:
             outputs = module(*(torch.from_numpy(sample[name]) for name in input_names))
-            for kept, value in zip(results, outputs):
+            for kept, value in zip(results, pytree.tree_leaves(outputs)):
                 kept.append(value.numpy())
     outputs_by_name = {name: np.concatenate(values) for name, values in zip(output_names, results)}
     nodes = next(node for node in program.graph.nodes if node.op == "output").args[0]

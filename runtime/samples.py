@@ -1,7 +1,7 @@
 """`Samples`: held-out inputs, and labels where there are any, as every session takes them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Samples:
     def first(self, count: int) -> "Samples":
         """The first `count` samples."""
         labels = None if self.labels is None else self.labels[:count]
-        return Samples({name: values[:count] for name, values in self.inputs.items()}, labels, self.name, self.drawn)
+        return replace(self, inputs={name: values[:count] for name, values in self.inputs.items()}, labels=labels)
 
 
 def random_samples(inputs: tuple[TensorSpec, ...], count: int, seed: int = 0) -> Samples:
@@ -61,9 +61,7 @@ def fit_samples(samples: Samples, inputs: tuple[TensorSpec, ...]) -> Samples:
     wanted = [spec.name for spec in inputs]
     if sorted(samples.inputs) != sorted(wanted):
         raise BadInput(f"data: inputs are {', '.join(wanted)}, got {', '.join(samples.inputs) or 'none'}")
-    return Samples(
-        {spec.name: _fitted(samples.inputs[spec.name], spec) for spec in inputs}, samples.labels, samples.name
-    )
+    return replace(samples, inputs={spec.name: _fitted(samples.inputs[spec.name], spec) for spec in inputs})
 
 
 def _fitted(values: np.ndarray, spec: TensorSpec) -> np.ndarray:

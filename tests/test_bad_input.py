@@ -347,6 +347,7 @@ def test_data_that_hold_nothing_known_are_refused(network, out, tmp_path):
         (("profile", "DIST", "--threads", "0"), "threads"),
         (("profile", "DIST", "--runs", "0"), "runs"),
         (("profile", "DIST", "--seconds", "-1"), "seconds"),
+        (("verify", "DIST", "--against", "other.onnx"), "is a dist, which is held against its own program"),
         (("verify", "DIST", "--samples", "0"), "samples to verify on must be 1 or more, got 0"),
     ],
 )

@@ -39,6 +39,9 @@ def test_random_samples_have_the_inputs_own_types_and_the_same_values_for_one_se
     np.testing.assert_array_equal(drawn.inputs["image"], again.inputs["image"])
     assert not np.array_equal(drawn.inputs["image"], other.inputs["image"])
     assert drawn.labels is None
+    assert drawn.drawn
+    assert fit_samples(drawn, INPUTS).drawn
+    assert drawn.first(3).drawn
     assert drawn.name == "200 random inputs (no data was given)"
 
 

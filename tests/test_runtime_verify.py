@@ -11,7 +11,7 @@ from offramp.manifest import read_manifest
 from offramp.quant.program import load_exported, load_program
 from offramp.runtime.reference import run_reference
 from offramp.runtime.samples import Samples
-from offramp.runtime.verify import accuracy_of, agreement_of, is_class_scores, verify_artifact
+from offramp.runtime.verify import accuracy_of, agreement_of, is_class_scores, is_enough, verify_artifact
 from offramp.sources import find_samples, find_source
 
 sys.path.append(str(Path(__file__).parent))
@@ -128,6 +128,14 @@ def test_the_first_of_two_faults_is_named(verify):
     assert verify("onnx", "int8", damage).first_difference.module == LAYER
 
 
+@pytest.mark.parametrize(
+    ("differing", "count", "enough"),
+    [(0, 1, True), (1, 20, True), (2, 20, False), (2, 399, False), (2, 400, True), (3, 400, False), (20, 20, False)],
+)
+def test_one_sample_or_half_a_percent_may_differ(differing, count, enough):
+    assert is_enough(1 - differing / count, count) is enough
+
+
 def test_accuracy_counts_the_largest_score():
     scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.5, 0.5]], np.float32)
     assert accuracy_of(scores, np.array([1, 0, 0])) == 1.0  # a tie goes to the first
@@ -147,6 +155,7 @@ def test_class_scores_agree_by_their_top_class():
     outputs = np.array([[9.0, 9.1, 0.0], [4.9, 5.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.1]], np.float32)
     assert agreement_of(outputs, reference) == 0.75
     assert agreement_of(reference, reference) == 1.0
+    assert agreement_of(outputs, reference, drawn=True) == 0.25  # only the second is within 20 dB
 
 
 def test_other_outputs_agree_when_the_error_is_20_db_below_the_signal():

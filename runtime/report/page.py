@@ -45,6 +45,7 @@ def render(document: dict[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    document = json.loads(json.dumps(document, sort_keys=True))  # the page of a dist read back is the page written
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
