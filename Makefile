@@ -21,7 +21,7 @@ help:  ## what each command does
 
 demo: $(VENV)/installed  ## train, quantize, export, execute and report a small network; write a larger one and its sizes
 	$(OFFRAMP) deploy care_xxs --precision float32 --precision int8
-	$(OFFRAMP) export care_s0 --precision float32 --precision int8
+	$(OFFRAMP) export care_s0 --precision float32 --precision int8 --calibration-samples 32
 
 test: lint  ## lint, types and every test
 	OMP_NUM_THREADS=1 $(IN_VENV) -m pytest $(ARGS)

@@ -32,6 +32,13 @@ def show_dist(document: dict[str, Any]) -> None:
             "[green]verified[/]" if row["verified"] else "[red]not verified[/]",
         )
     _console.print(table)
+    read_back = [
+        f"{row['target']} {row['constants']['identical']} of {row['constants']['compared']}"
+        for row in document["artifacts"]
+        if row.get("constants")
+    ]
+    if read_back:
+        _console.print(f"integers and scales read back identical: {', '.join(read_back)}")
     for row in document["artifacts"]:
         if row["not_verified_because"]:
             _console.print(f"[red]{row['path']}[/]: {row['not_verified_because']}", soft_wrap=True)
