@@ -80,7 +80,7 @@ def _zoo(recorded: dict[str, dict[str, Any]]) -> str:
         "`python -m offramp.benchmarks.zoo`. Accuracy on 500 held-out digits where the system was trained on digits;",
         "the others keep random weights and are held to their program by signal to noise. Agreement is with the",
         "quantized program, the least over all engines; steps are the largest output difference in quantization",
-        "steps; latency on one thread.\n",
+        "steps; latency on one thread, with a * where the run was noisy (median above 1.3 minima).\n",
         "| system | parameters | MACs | target | float32 | int8 | size | accuracy float → int8 | agreement | steps "
         "| p50 float → int8 | verified |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -161,7 +161,8 @@ def _accuracies(floating: dict[str, Any], integer: dict[str, Any]) -> str:
 def _times(floating: dict[str, Any], integer: dict[str, Any]) -> str:
     if floating["p50_ms"] is None:
         return "not measured here"
-    return f"{_number(floating['p50_ms'], '.3g')} → {_number(integer['p50_ms'], '.3g')} ms"
+    before, after = (f"{row['p50_ms']:.3g}{'*' if row['noisy'] else ''}" for row in (floating, integer))
+    return f"{before} → {after} ms"
 
 
 def _kib(size_bytes: int) -> str:
