@@ -248,7 +248,8 @@ def _with_samples(source: Source, options: Options) -> tuple[Source, SampleSets]
     """The source, its preprocessing baked in if asked, and samples as it then takes them."""
     counts = options.scheme.samples, options.held_out
     if options.bake:
-        return with_preprocessing(source, options.data), baked_samples(source, options.data, *counts)
+        source = with_preprocessing(source, options.data)
+        return source, baked_samples(source, options.data, *counts)
     return source, find_samples(source, options.data, *counts, options.seed)
 
 

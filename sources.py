@@ -21,6 +21,8 @@ from .quant.capture import forward_names
 from .quant.program import load_exported
 from .runtime.samples import Samples, fit_samples, random_samples
 
+PIXEL_SCALE = 1 / 255  # of preprocessing that takes bytes
+
 
 @dataclass(frozen=True)
 class Source:
@@ -146,9 +148,14 @@ def with_preprocessing(source: Source, data: str | None) -> Source:
 
 
 def baked_samples(source: Source, data: str | None, calibration: int, held_out: int) -> SampleSets:
-    """The samples of a source before preprocessing."""
-    return _from_data_set(
+    """The samples of a source before preprocessing; pixels are whole, as an image input takes them."""
+    raw = _from_data_set(
         replace(source, preprocessing=Preprocessing()), str(data or source.dataset), calibration, held_out
+    )
+    if source.preprocessing is None or source.preprocessing.scale != PIXEL_SCALE:
+        return raw
+    return SampleSets(
+        *(replace(s, inputs={n: v.round() for n, v in s.inputs.items()}) for s in (raw.calibration, raw.held_out))
     )
 
 

@@ -42,6 +42,12 @@ _RECODING_PASSES = {
     "common::const_deduplication",
 }
 _PROBABILITIES = "probabilities"
+# Words of the ML program's own language; coremltools would rename what is called so.
+_RESERVED = {
+    *("any", "bool", "dict", "false", "func", "list", "program", "state", "string", "tensor", "true", "tuple", "bf16"),
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    *("fp16", "fp32", "fp64"),
+}
 
 
 @contextlib.contextmanager
@@ -159,8 +165,11 @@ def _check_options(
         if len(names) != len(values):
             faults.append(f"the program has {len(values)} {what}s, got {len(names)} names ({', '.join(names)})")
         faults += [
-            f"{what} name {n!r} must be letters, digits and _" for n in names if not re.fullmatch(r"[A-Za-z_]\w*", n)
+            f"{what} name {n!r} must be letters, digits and _, a letter first"
+            for n in names
+            if not re.fullmatch(r"[A-Za-z]\w*", n)
         ]
+        faults += [f"{what} name {n!r} is a word of Core ML's own; choose another" for n in names if n in _RESERVED]
     if len({*input_names, *output_names}) != len(input_names) + len(output_names):
         faults.append(f"names must differ, got {', '.join([*input_names, *output_names])}")
     if precision == "int8" and minimum_target in ("iOS15", "iOS16"):

@@ -57,7 +57,8 @@ def capture(
     """
     example_inputs = tuple(example_inputs)
     check_finite(network)
-    network.eval()
+    if not isinstance(network, GraphModule):  # what was exported stays in the mode it was exported in
+        network.eval()
     program = _export(network, example_inputs)
     if any(map(changes_shared_memory, program.graph.nodes)):
         with torch.no_grad():

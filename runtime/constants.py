@@ -1,6 +1,6 @@
 """Reads the integers back out of an artifact and holds them against the program, code by code."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -73,17 +73,25 @@ def compare_constants(quantized: QuantizedProgram, artifact: Artifact) -> Consta
 
 
 def _same(ours: IntegerTensor, theirs: IntegerTensor) -> bool:
-    """Equal, up to the target's layout of a constant that broadcasts: channels last, or leading ones added."""
-    if ours == theirs:
-        return True
-    if ours.axis is not None or theirs.axis is not None:
-        return False
-    codes = theirs.codes
-    if codes.ndim == ours.codes.ndim == 4:
-        codes = codes.transpose(_NHWC)
-    if sorted(s for s in codes.shape if s > 1) != sorted(s for s in ours.codes.shape if s > 1):
-        return False
-    return ours == IntegerTensor(codes.reshape(ours.codes.shape), theirs.scale, theirs.zero_point, None)
+    """Equal, up to the target's layout: sizes of one more or less, and constants that broadcast channels last."""
+    ours, theirs = _per_tensor(ours), _per_tensor(theirs)
+    layouts = [theirs.codes]
+    if ours.axis is None and theirs.axis is None and theirs.codes.ndim == 4:
+        layouts.append(theirs.codes.transpose(_NHWC))
+    shape = ours.codes.shape
+    fitting = [codes.reshape(shape) for codes in layouts if _wide(codes.shape) == _wide(shape)]
+    return any(ours == replace(theirs, codes=codes) for codes in fitting)
+
+
+def _per_tensor(tensor: IntegerTensor) -> IntegerTensor:
+    """One scale along an axis of one is a scale for the whole tensor."""
+    if tensor.scale.size != 1:
+        return tensor
+    return IntegerTensor(tensor.codes, tensor.scale.reshape(()), tensor.zero_point.reshape(()), None)
+
+
+def _wide(shape: tuple[int, ...]) -> list[int]:
+    return [size for size in shape if size > 1]
 
 
 def _onnx(path: Path) -> _Stored:

@@ -5,10 +5,12 @@ earlier layers is on both sides, what is left is one operator's own difference, 
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ..export.artifact import Artifact
+from ..quant.program import QUANTIZE
 from .reference import ProgramValue, Reference, output_values, program_values
 from .samples import Samples
 from .session import Session
@@ -35,58 +37,89 @@ class FirstDifference:
 
 
 def locate(reference: Reference, artifact: Artifact, session: Session, samples: Samples) -> FirstDifference | None:
-    """The first value that differs on any of a few samples; None when each follows from the ones before it."""
-    outputs = output_values(reference.program, reference.output_names)
-    order: list[str] = []
-    found: dict[str, FirstDifference] = {}
-    for sample in samples:
-        comparison = _Comparison(session.intermediates(sample), outputs, _LEAST_HUNDREDTHS[artifact.precision])
-        order = [value.name for value in program_values(reference, sample, comparison)]
-        for difference in comparison.differences:
-            known = found.setdefault(difference.value, difference)
-            if difference.difference_steps > known.difference_steps:
-                found[difference.value] = difference
-    return next((found[name] for name in order if name in found), None)
+    """The first value that differs on any of a few samples; None when each follows from the ones before it.
+
+    A converter may give a float value's name to another tensor. What the artifact computes next tells the two apart: it
+    follows from the tensor if that is the value, and from the program's own value if it is not.
+    """
+    replay = _Replay(reference, artifact, session, samples)
+    misnamed: set[str] = set()
+    found = replay.differences(misnamed)
+    while found and found[0].value not in replay.trusted:
+        without = replay.differences(misnamed | {found[0].value})
+        if {difference.value for difference in without} - {difference.value for difference in found}:
+            break  # what reads the value differs now
+        misnamed.add(found[0].value)
+        found = without
+    return found[0] if found else None
 
 
-class _Comparison:
-    """Compares a program's values with an artifact's as they come, and puts the artifact's in their place."""
+class _Replay:
+    """The program run on the values that an artifact computed.
 
-    def __init__(self, theirs: dict[str, np.ndarray], outputs: dict[str, str], least_hundredths: float):
-        self.theirs = {name: data for name, data in theirs.items() if np.issubdtype(data.dtype, np.floating)}
-        self.outputs, self.least_hundredths = outputs, least_hundredths
-        self.differences: list[FirstDifference] = []
+    Attributes:
+        trusted: values that the artifact surely has under their names: quantized ones and the network's outputs.
+    """
 
-    def __call__(self, value: ProgramValue) -> np.ndarray | None:
-        # What stands behind a quantizer is called `_real`, except where the artifact keeps the codes themselves, and
-        # what the network returns has the output's name; TFLite's codes behind a float border are `_codes`.
-        names = (f"{value.name}_real", self.outputs.get(value.name), f"{value.name}_codes") if value.step else ()
-        data = next((self.theirs[name] for name in (*names, value.name) if name in self.theirs), None)
-        layouts = [] if data is None else _layouts(data, value.data.shape)
-        if not layouts:
+    def __init__(self, reference: Reference, artifact: Artifact, session: Session, samples: Samples):
+        self.reference = reference
+        self.runs = [(sample, session.intermediates(sample)) for sample in samples]
+        self.least_hundredths = _LEAST_HUNDREDTHS[artifact.precision]
+        self.outputs = output_values(reference.program, reference.output_names)
+        nodes = reference.program.graph.nodes
+        self.trusted = {*self.outputs, *(node.args[0].name for node in nodes if node.target is QUANTIZE)}
+
+    def differences(self, misnamed: set[str]) -> list[FirstDifference]:
+        """Every value that differs on any sample, in the program's order, with its largest difference."""
+        order: list[str] = []
+        found: dict[str, FirstDifference] = {}
+        for sample, theirs in self.runs:
+            compare = partial(self._compare, theirs, misnamed, found)
+            order = [value.name for value in program_values(self.reference, sample, compare)]
+        return [found[name] for name in order if name in found]
+
+    def _compare(
+        self, theirs: dict[str, np.ndarray], misnamed: set[str], found: dict[str, FirstDifference], value: ProgramValue
+    ) -> np.ndarray | None:
+        """Notes a difference in `found`; returns what the operators behind the value shall read."""
+        data = None if value.name in misnamed else self._seen(value, theirs)
+        if data is None:
             return None
-        nearest = min(layouts, key=lambda seen: _error(value, seen))
-        error = _error(value, nearest)
-        if error > (_LEAST_STEPS if value.step else self.least_hundredths):
-            self.differences.append(FirstDifference(value.name, value.module, error))
-        return nearest
+        error, known = _error(value, data), found.get(value.name)
+        least = _LEAST_STEPS if value.step else self.least_hundredths
+        if error > max(least, known.difference_steps if known else 0.0):
+            found[value.name] = FirstDifference(value.name, value.module, error)
+        return data
+
+    def _seen(self, value: ProgramValue, theirs: dict[str, np.ndarray]) -> np.ndarray | None:
+        """The artifact's value, in the layout that fits best.
+
+        What stands behind a quantizer is called `_real`, except where the artifact keeps the codes themselves, and what
+        the network returns has the output's name; TFLite's codes behind a float border are `_codes`.
+        """
+        output = self.outputs.get(value.name)
+        names = (
+            (f"{value.name}_real", output, f"{value.name}_codes", value.name) if value.step else (output, value.name)
+        )
+        data = next((theirs[name] for name in names if name in theirs and theirs[name].dtype.kind == "f"), None)
+        layouts = [] if data is None else _layouts(data, value.data.shape)
+        return min(layouts, key=lambda seen: _error(value, seen), default=None)
 
 
 def _error(value: ProgramValue, data: np.ndarray) -> float:
-    """Largest difference in steps, or in hundredths of the largest magnitude."""
-    scale = value.step or 0.01 * max(float(np.abs(value.data).max(initial=0.0)), 1e-6)
-    difference = np.abs(value.data.astype(np.float64) - data).max(initial=0.0)
-    return float(difference) / scale if np.isfinite(difference) else float(np.finfo(np.float32).max)
+    """Largest difference in steps, or in hundredths of the largest magnitude; NaN differs from all but NaN."""
+    ours = value.data.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(ours - data)
+    difference[(ours == data) | (np.isnan(ours) & np.isnan(data))] = 0.0
+    largest = float(difference.max(initial=0.0))
+    scale = value.step or 0.01 * max(float(np.abs(ours[np.isfinite(ours)]).max(initial=0.0)), 1e-6)
+    return largest / scale if np.isfinite(largest) else float(np.finfo(np.float32).max)
 
 
 def _layouts(data: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The artifact's value in the program's shape: as it stands, from channels last, or with unit sizes dropped."""
-    found = []
-    if data.shape == shape:
-        found.append(data)
-    for last, first in ((4, (0, 3, 1, 2)), (3, (0, 2, 1))):
-        if data.ndim == last and data.transpose(first).shape == shape:
-            found.append(data.transpose(first))
-    if not found and data.size == np.prod(shape):
-        found.append(data.reshape(shape))
-    return found
+    """The artifact's value in the program's shape: as it stands or from channels last; sizes of one may differ."""
+    channels_first = {4: (0, 3, 1, 2), 3: (0, 2, 1)}
+    seen = [data, *([data.transpose(channels_first[data.ndim])] if data.ndim in channels_first else [])]
+    wide = [size for size in shape if size > 1]
+    return [values.reshape(shape) for values in seen if [size for size in values.shape if size > 1] == wide]

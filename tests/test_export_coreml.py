@@ -178,6 +178,8 @@ def test_faults_are_gathered_in_one_line(tmp_path):
         "names must differ",
     ):
         assert part in str(caught.value)
+    with pytest.raises(BadInput, match="output name 'state' is a word of Core ML's own; choose another"):
+        to_coreml(program, tmp_path / "a.mlpackage", input_names=["x"], output_names=["state"], precision="float32")
     with pytest.raises(BadInput, match="int8 activations need iOS17, got iOS16"):
         to_coreml(
             program,

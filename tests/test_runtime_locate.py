@@ -140,3 +140,29 @@ def test_values_that_the_artifact_does_not_show_are_passed_over(references):
 
     artifact = Artifact("onnx", "int8", Path("pretended.onnx"), (), ())
     assert locate(references["int8"], artifact, Sparse(references["int8"], lambda value: value.data), SAMPLES) is None
+
+
+class Confused(Pretended):
+    """Shows the first layer's value under the name of the second, as a converter that numbers values anew does."""
+
+    def intermediates(self, sample):
+        found = super().intermediates(sample)
+        found["conv2d_1"] = found["conv2d"]
+        return found
+
+
+def test_a_name_that_stands_for_another_tensor_is_no_difference(references):
+    artifact = Artifact("onnx", "float32", Path("pretended.onnx"), (), ())
+    reference = references["float32"]
+    assert locate(reference, artifact, Confused(reference, rounded), SAMPLES) is None
+
+
+@pytest.mark.parametrize("layer", [0, 2, 3])
+def test_a_jump_is_located_among_names_that_stand_for_other_tensors(references, layer):
+    def change(value):
+        wrong = value.name == f"conv2d_{layer}".removesuffix("_0")
+        return value.data * (1.1 if wrong else 1.0)
+
+    artifact = Artifact("onnx", "float32", Path("pretended.onnx"), (), ())
+    reference = references["float32"]
+    assert locate(reference, artifact, Confused(reference, change), SAMPLES).module == f"layers.{layer}"
