@@ -1,10 +1,12 @@
 """What people see in the terminal: one function a verb, each printing tables from the verb's JSON document."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .runtime.report.wording import bytes_text, count_text, milliseconds, percent_text, steps_text
@@ -13,6 +15,24 @@ from .runtime.report.wording import bytes_text, count_text, milliseconds, percen
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
+def _literally(show: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Shows the document's texts as they are: what stands in brackets, as in a shape, is no markup."""
+
+    def escaped(value: Any) -> Any:
+        if isinstance(value, str):
+            return escape(value)
+        if isinstance(value, dict):
+            return {key: escaped(inner) for key, inner in value.items()}
+        return [escaped(inner) for inner in value] if isinstance(value, list) else value
+
+    @wraps(show)
+    def shown(document: Any) -> None:
+        show(escaped(document))
+
+    return shown
+
+
+@_literally
 def show_dist(document: dict[str, Any]) -> None:
     """One line per artifact: size, accuracy, agreement, output steps, latency, verdict; then what does not hold."""
     accuracy = (document.get("float") or {}).get("accuracy")
@@ -51,6 +71,7 @@ def show_dist(document: dict[str, Any]) -> None:
                 _console.print(f"  {row['path']}: {engine['engine']} was not run: {engine['reason']}", soft_wrap=True)
 
 
+@_literally
 def show_systems(rows: Iterable[dict[str, Any]]) -> None:
     """The zoo."""
     table = _table("system", "paper", "task", "parameters", "MACs", "works")
@@ -67,12 +88,14 @@ def show_systems(rows: Iterable[dict[str, Any]]) -> None:
     _console.print(table)
 
 
+@_literally
 def show_run(document: dict[str, Any]) -> None:
     """A training's last figures."""
     figures = ", ".join(f"{name} {value:.4g}" for name, value in document["metrics"].items())
     _console.print(f"[bold]{document['run']}[/]  {figures}")
 
 
+@_literally
 def show_program(document: dict[str, Any]) -> None:
     """A quantized program against its float network."""
     floating, integer = document["float"]["accuracy"], document["int8"]
@@ -88,6 +111,7 @@ def show_program(document: dict[str, Any]) -> None:
         _console.print(table)
 
 
+@_literally
 def show_files(document: dict[str, Any]) -> None:
     """Files that were written."""
     table = _table("file", "target", "precision", "size")
@@ -99,6 +123,7 @@ def show_files(document: dict[str, Any]) -> None:
         _console.print(f"{target}: int8 is {ratio:.3f} of float32")
 
 
+@_literally
 def show_check(document: dict[str, Any]) -> None:
     """What moved, or that nothing did."""
     for path in document["not_verified"]:
@@ -112,11 +137,13 @@ def show_check(document: dict[str, Any]) -> None:
     _console.print(f"[bold]{document['name']}[/] {verdict}")
 
 
+@_literally
 def show_report(document: dict[str, Any]) -> None:
     """Where the page is."""
     _console.print(document["report"])
 
 
+@_literally
 def show_doctor(document: dict[str, Any]) -> None:
     """What works here."""
     host = document["host"]

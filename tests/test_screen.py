@@ -1,0 +1,105 @@
+"""What people see in the terminal: every figure and fault of the document, text as it is, a dash for the unknown."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from offramp import screen
+
+sys.path.append(str(Path(__file__).parent))
+from report_sample import sample_artifact
+
+DIFFERENCE = {"value": "conv2d_3", "module": "stages.1.fc1", "difference_steps": 9.0}
+
+
+def dist(*changes):
+    rows = [sample_artifact("onnx", "int8") | change for change in changes]
+    return {"name": "care_xxs", "float": {"accuracy": 0.8615}, "artifacts": rows}
+
+
+@pytest.fixture
+def shown(capsys):
+    def run(show, document):
+        show(document)
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return captured.out
+
+    return run
+
+
+def test_a_verified_artifact_is_one_line_of_figures(shown):
+    text = shown(screen.show_dist, dist({}))
+    (line,) = [line for line in text.splitlines() if line.startswith("onnx")]
+    for figure in ("int8", "85.9", "99.9", "2.93", "97.3", "verified"):
+        assert figure in line
+    assert "not verified" not in text
+    assert "86.2" in text  # of float
+
+
+def test_what_was_not_measured_is_a_dash_and_no_zero(shown):
+    unknown = dict.fromkeys(("accuracy", "agreement", "max_step_difference", "integer_mac_share", "latency_ms"))
+    (line,) = [line for line in shown(screen.show_dist, dist(unknown)).splitlines() if line.startswith("onnx")]
+    assert line.count("–") == 5
+
+
+def test_an_artifact_that_differs_says_why_and_where(shown):
+    fault = {
+        "verified": False,
+        "not_verified_because": "it agrees on 3% of the samples",
+        "first_difference": DIFFERENCE,
+    }
+    text = shown(screen.show_dist, dist(fault))
+    assert "not verified" in text
+    assert "it agrees on 3% of the samples" in text
+    assert "starts at stages.1.fc1 (value conv2d_3)" in text
+    root = fault | {"first_difference": DIFFERENCE | {"module": ""}}
+    assert "starts at the network itself" in shown(screen.show_dist, dist(root))
+
+
+def test_an_engine_that_did_not_run_is_named_with_its_reason(shown):
+    engines = [*sample_artifact("onnx", "int8")["engines"]]
+    engines.append(engines[0] | {"engine": "tflite-runtime 2.14", "ran": False, "reason": "no network"})
+    assert "tflite-runtime 2.14 was not run: no network" in shown(screen.show_dist, dist({"engines": engines}))
+
+
+def test_brackets_are_text_and_no_markup(shown):
+    fault = {"verified": False, "not_verified_because": "[1, 3] is not [bold]: [/red]", "path": "[red]net.onnx"}
+    text = shown(screen.show_dist, dist(fault))
+    assert "[red]net.onnx: [1, 3] is not [bold]: [/red]" in text
+
+
+def test_the_zoo_names_what_works(shown):
+    row = {"name": "a", "paper": "b", "task": "c", "parameters": 198640, "macs": 2803328, "works": {}}
+    text = shown(screen.show_systems, [row, row | {"name": "z", "works": {"onnx": True, "c": False, "int8": True}}])
+    assert "not recorded" in text
+    assert "onnx, int8" in text
+    assert text.index("a ") < text.index("z ")
+
+
+def test_what_moved_is_a_table(shown):
+    moved = {"artifact": "onnx int8", "figure": "bytes", "baseline": 10, "now": 12, "allowed": 0.2}
+    text = shown(screen.show_check, {"name": "n", "holds": False, "moved": [moved], "not_verified": ["n.tflite"]})
+    (line,) = [line for line in text.splitlines() if line.startswith("onnx int8")]
+    assert line.split() == ["onnx", "int8", "bytes", "10", "12", "0.2"]
+    assert "n.tflite: not verified" in text
+    assert "n does not hold" in text
+    assert shown(screen.show_check, {"name": "n", "holds": True, "moved": [], "not_verified": []}) == "n holds\n"
+
+
+def test_a_program_lists_what_stays_in_float(shown):
+    operator = {"name": "div", "operator": "aten.div.Tensor", "module": "", "reason": "no integer division"}
+    document = {"program": "programs/n/program.pt2", "samples": "digits", "float": {"accuracy": 0.9}}
+    document |= {"int8": {"accuracy": 0.89, "agreement": 0.99}, "float_operators": [operator]}
+    text = shown(screen.show_program, document)
+    assert "aten.div.Tensor" in text
+    assert "(network)" in text
+    assert "no integer division" in text
+
+
+def test_a_missing_engine_comes_with_its_command(shown):
+    finding = {"name": "onnx, executed", "works": False, "detail": "not installed", "mend": "pip install onnxruntime"}
+    host = {"cpu": "a processor", "cores": 2, "system": "Linux"}
+    text = shown(screen.show_doctor, {"host": host, "findings": [finding]})
+    assert "pip install onnxruntime" in text
+    assert "a processor, 2 cores, Linux" in text
