@@ -25,7 +25,7 @@ from ..storage import atomic_path
 from .artifact import Artifact, TensorSpec
 from .litert_layouts import teach_layouts
 from .tflite_names import name_border, name_tensors, tensor_names
-from .tflite_rewrites import float_border, halve_weights, pack_model, read_model
+from .tflite_rewrites import float_border, halve_weights, pack_model, read_model, state_biases
 from .unfold import unfold
 
 
@@ -55,6 +55,8 @@ def to_tflite(
     model = read_model(_convert(program, input_names, precision))
     name_border(model, input_names, output_names)
     values = name_tensors(model, program)
+    if precision == "int8":
+        state_biases(model, program)
     if precision == "int8" and not integer_io:
         float_border(model)
     if precision == "float16":

@@ -6,6 +6,7 @@ The flatbuffer is read into the schema's object form (compiled in ai-edge-litert
 from typing import Any
 
 import numpy as np
+import torch
 
 _LEAST_HALVED = 64  # elements; smaller constants are not worth an operator of their own
 
@@ -30,6 +31,26 @@ def pack_model(model: Any) -> bytes:
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def state_biases(model: Any, program: torch.export.ExportedProgram) -> None:
+    """Writes the program's own codes into every named int32 bias.
+
+    The converter makes them from the real values, in float32, and so is off by one or two above 2^24.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    codes = {name: value for name, value in program.state_dict.items() if value.dtype == torch.int32}
+    for tensor in model.subgraphs[0].tensors:
+        name = text_of(tensor.name)
+        if name in codes and tensor.type == schema.TensorType.INT32:
+            stored = codes[name].numpy().tobytes()
+            if np.asarray(model.buffers[tensor.buffer].data, dtype=np.uint8).tobytes() != stored:
+                tensor.buffer = len(model.buffers)
+                buffer = schema.BufferT()
+                buffer.data = np.frombuffer(stored, dtype=np.uint8)
+                model.buffers.append(buffer)
+    _drop_empty_buffers(model)
 
 
 def float_border(model: Any) -> None:

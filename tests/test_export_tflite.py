@@ -235,3 +235,20 @@ def test_several_inputs_and_outputs_keep_their_names_and_types(tmp_path):
     got = session.run({"tokens": tokens, "image": example[1].numpy()})
     for name, wanted, step in zip(("scores", "map"), program(*example), program.output_steps()):
         assert np.abs(got[name] - wanted.numpy()).max() <= step * 1.001
+
+
+def test_a_bias_beyond_what_float32_counts_exactly_keeps_its_codes(tmp_path) -> None:
+    network = nn.Linear(8, 3)
+    with torch.no_grad():
+        network.weight.copy_(torch.linspace(-1e-3, 1e-3, 24).reshape(3, 8))
+        network.bias.copy_(torch.tensor([0.3, -0.7, 0.9]))
+    quantized = quantize(
+        capture(network, (torch.zeros(1, 8),)), [(1e-3 * noise((1, 8)),)], Scheme(calibration="minmax")
+    )
+    (codes,) = (tensor.codes for tensor in quantized.constants().values() if tensor.codes.dtype == np.int32)
+    assert np.abs(codes).min() > 2**24
+    names = {"input_names": quantized.input_names, "output_names": quantized.output_names}
+    artifact = to_tflite(quantized.program, tmp_path / "bias.tflite", precision="int8", **names)
+    check = compare_constants(quantized, artifact)
+    assert check.holds
+    assert check.compared >= 3
