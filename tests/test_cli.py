@@ -165,6 +165,7 @@ def test_deploy_prints_the_manifest_or_a_table(user):
     assert "not verified" not in table
 
 
+@pytest.mark.slow
 def test_nothing_but_progress_reaches_the_screen(user):
     """In a process of its own: what C++ writes passes by Python's standard error."""
     convnet(user, "quiet_net")
@@ -192,6 +193,7 @@ def test_verify_executes_a_dist_again(care_dist):
     assert sha256_of(care_dist) == before
 
 
+@pytest.mark.slow
 def test_verify_names_the_layer_of_each_wrong_scale(damaged_dist):
     layers = {".onnx": "stages.0.0.features.fc2", ".mlpackage": "stages.2.0.conv3", ".tflite": "stages.3.0.memory.fc1"}
     for suffix, layer in layers.items():
@@ -424,3 +426,10 @@ def test_doctor_examines_this_machine():
     assert findings["onnx, executed"]["detail"].startswith("onnxruntime ")
     assert shutil.get_terminal_size()  # a table for people is as wide as their terminal
     assert "onnxruntime" in offramp("doctor")
+
+
+def test_under_torchrun_only_the_first_process_prints(monkeypatch, care_dist) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert CliRunner().invoke(main, ["check", str(care_dist), "--json"]).stdout == ""
+    monkeypatch.setenv("RANK", "0")
+    assert json.loads(CliRunner().invoke(main, ["check", str(care_dist), "--json"]).stdout)["holds"] is True
