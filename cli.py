@@ -6,6 +6,7 @@ hold, 2 the input was wrong.
 """
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -151,6 +152,8 @@ def _say(line: str) -> None:
 
 
 def _finish(document: Any, as_json: bool, show: Callable[[Any], None]) -> None:
+    if os.environ.get("RANK", "0") != "0":  # under torchrun, one process speaks for all
+        return
     if as_json:
         click.echo(json.dumps(document, sort_keys=True))
     else:
