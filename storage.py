@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     beside: Path | None = None
+    made = [parent for parent in path.parents if not parent.exists()]  # innermost first
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -63,6 +64,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)
+        with suppress(OSError):  # what was made only for a folder that did not come to be goes with it
+            for parent in made if not path.exists() else ():
+                parent.rmdir()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -112,12 +116,13 @@ def _swap(beside: Path, path: Path) -> None:
         os.replace(beside, path)
         return
     previous = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-    os.replace(path, previous / path.name)
     try:
-        os.replace(beside, path)
-    except OSError:
-        os.replace(previous / path.name, path)
-        raise
+        os.replace(path, previous / path.name)
+        try:
+            os.replace(beside, path)
+        except OSError:
+            os.replace(previous / path.name, path)
+            raise
     finally:
         shutil.rmtree(previous, ignore_errors=True)
 
