@@ -92,7 +92,7 @@ def show_systems(rows: Iterable[dict[str, Any]]) -> None:
 def show_run(document: dict[str, Any]) -> None:
     """A training's last figures."""
     figures = ", ".join(f"{name} {value:.4g}" for name, value in document["metrics"].items())
-    _console.print(f"[bold]{document['run']}[/]  {figures}")
+    _console.print(f"[bold]{document['run']}[/]  {figures}", soft_wrap=True)
 
 
 @_literally
