@@ -7,8 +7,8 @@ from .export.artifact import Artifact, TensorSpec
 from .quant.programs import Programs
 from .runtime.islands import find_islands
 from .runtime.layers import Layer
-from .runtime.macs import MacCount, count_program
-from .runtime.measure import count_file, peak_bytes
+from .runtime.macs import MacCount, count_file, count_program
+from .runtime.memory import peak_of_file
 from .runtime.reference import Reference
 from .runtime.samples import Samples
 from .runtime.verify import Verification, accuracy_of, agreement_of
@@ -64,7 +64,7 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
         "latency_ms": None,
         "noisy": None,
         "load_ms": None,
-        "peak_activation_bytes": peak_bytes(artifact.path),
+        "peak_activation_bytes": peak_of_file(artifact.path).size_bytes,
         "board": None,
         "details": artifact.details,
     }

@@ -15,7 +15,8 @@ from .models.data import load_arrays
 from .pipeline import Options, Say
 from .quant.archive import load_exported
 from .runtime.islands import find_islands
-from .runtime.measure import count_file, peak_bytes
+from .runtime.macs import count_file
+from .runtime.memory import peak_of_file
 from .runtime.reference import run_reference
 from .runtime.samples import Samples, fit_samples, random_samples
 from .runtime.session import Session, open_session
@@ -72,7 +73,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         "parameters": count.parameters,
         "integer_mac_share": islands.integer_mac_share,
         "islands": [vars(island) for island in islands.islands] if narrow == 8 else [],
-        "peak_activation_bytes": peak_bytes(path),
+        "peak_activation_bytes": peak_of_file(path).size_bytes,
     }
 
 
