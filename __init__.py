@@ -19,7 +19,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    ".errors": ("BadInput", "CheckFailed", "OfframpError", "UnsupportedOperator"),
+    ".errors": ("BadInput", "OfframpError", "UnsupportedOperator"),
     ".models.recipe": ("Recipe",),
     ".models.run": ("Run", "load_run", "restore"),
     ".models.system": ("System", "all_systems", "find_system"),

@@ -30,9 +30,3 @@ class UnsupportedOperator(OfframpError):
         self.operator = operator
         self.module_path = module_path
         self.target = target
-
-
-class CheckFailed(OfframpError):
-    """Everything ran, and what was asked for does not hold."""
-
-    exit_code = 1

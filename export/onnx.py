@@ -2,7 +2,7 @@
 
 The stock translation of PyTorch's quantize and dequantize gives zero points of the wrong type, so the operators are
 translated here. Activations are written as uint8 with the zero point moved by 128, exactly the same real values:
-ONNX Runtime's x86 kernels are about twice as fast on them as on int8. Weights stay int8, biases int32.
+on x86, ONNX Runtime leaves int8 activations in float wherever two operators read them. Weights stay int8, biases int32.
 """
 
 import contextlib

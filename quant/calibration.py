@@ -8,7 +8,7 @@ from .affine import affine_of_range, fake_quantize
 from .observe import BINS, Observed
 from .scheme import Scheme
 
-# Shares of the full range that the searches try: clipping below a fifth of the range never paid.
+# Shares of the full range that the searches try; a range below a fifth is not considered.
 _SHARES = np.linspace(0.2, 1.0, 41)
 
 

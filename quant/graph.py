@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
@@ -67,11 +66,3 @@ def call(
 def calls(module: GraphModule) -> Iterator[Node]:
     """The operator calls of the graph, in order; safe against edits while iterating."""
     yield from [node for node in module.graph.nodes if node.op == "call_function"]
-
-
-def output_nodes(module: GraphModule) -> list[Node]:
-    """The nodes whose values the graph returns, in order."""
-    output = next(node for node in module.graph.nodes if node.op == "output")
-    flat: list[Node] = []
-    torch.fx.map_arg(output.args, lambda node: flat.append(node))
-    return flat

@@ -1,5 +1,5 @@
 """Runs PyTorch on one thread: a network fed one small sample at a time gains nothing from more, and beside other work
-on the same cores it loses a factor of ten or more to threads that wait for each other."""
+on the same cores it loses most of its speed to threads that wait for each other."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

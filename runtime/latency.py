@@ -14,7 +14,7 @@ from time import perf_counter_ns
 
 import numpy as np
 
-NOISY_ABOVE = 1.3  # p50 / min; quiet machines stay below 1.1
+NOISY_ABOVE = 1.3  # p50 / min
 _CHUNK = 8  # runs in a row before the next variant's turn, so that each starts from its own warm caches
 _RESAMPLES = 2000
 
