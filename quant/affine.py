@@ -1,6 +1,7 @@
-"""Affine int8 quantization of activations: `code = clamp(round_half_even(x / scale) + zero_point, -128, 127)`.
+"""Affine quantization of activations: `code = clamp(round_half_even(x / scale) + zero_point, qmin, qmax)`.
 
-The range always contains zero, so that zero padding and ReLU are exact.
+Codes of 8 bits span -128 to 127, those of b bits -2^(b-1) to 2^(b-1) - 1, those of 1 bit are -1 and +1. The range
+always contains zero, so that zero padding and ReLU are exact.
 """
 
 from dataclasses import dataclass
@@ -12,18 +13,20 @@ QMIN, QMAX = -128, 127
 
 @dataclass(frozen=True)
 class Affine:
-    """Meaning of an activation's codes: `real = (code - zero_point) * scale`."""
+    """Meaning of an activation's codes: `real = (code - zero_point) * scale`, codes within [qmin, qmax]."""
 
     scale: float
     zero_point: int
+    qmin: int = QMIN
+    qmax: int = QMAX
 
     @property
     def low(self) -> float:
-        return (QMIN - self.zero_point) * self.scale
+        return (self.qmin - self.zero_point) * self.scale
 
     @property
     def high(self) -> float:
-        return (QMAX - self.zero_point) * self.scale
+        return (self.qmax - self.zero_point) * self.scale
 
 
 # A fused ReLU6 clamps at 6 / scale, which integer kernels hold in int32.
@@ -32,20 +35,26 @@ SOFTMAX_OUTPUT = Affine(1 / 256, -128)  # [0, 1), the only output form of intege
 TANH_OUTPUT = Affine(1 / 128, 0)  # [-1, 1)
 
 
-def affine_of_range(low: float, high: float) -> Affine:
+def code_limits(bits: int) -> tuple[int, int]:
+    """The least and the largest code of `bits` bits, 2 to 8."""
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+
+def affine_of_range(low: float, high: float, bits: int = 8) -> Affine:
     """The affine map whose codes span [low, high] widened to hold zero; scale is a float32 value.
 
     An empty range (a value that is always zero) gets scale 1/128, so that nothing divides by zero.
     """
+    qmin, qmax = code_limits(bits)
     low, high = min(low, 0.0), max(high, 0.0)
     if high - low < 1e-30:
-        return Affine(1 / 128, 0)
-    scale = float(np.float32(max((high - low) / (QMAX - QMIN), _LEAST_SCALE)))
-    zero_point = int(np.clip(round(QMIN - low / scale), QMIN, QMAX))
-    return Affine(scale, zero_point)
+        return Affine(1 / 128, 0, qmin, qmax)
+    scale = float(np.float32(max((high - low) / (qmax - qmin), _LEAST_SCALE)))
+    zero_point = int(np.clip(round(qmin - low / scale), qmin, qmax))
+    return Affine(scale, zero_point, qmin, qmax)
 
 
 def fake_quantize(values: np.ndarray, affine: Affine) -> np.ndarray:
     """Values rounded to their codes and back, float64."""
-    codes = np.clip(np.round(values / affine.scale) + affine.zero_point, QMIN, QMAX)
+    codes = np.clip(np.round(values / affine.scale) + affine.zero_point, affine.qmin, affine.qmax)
     return (codes - affine.zero_point) * affine.scale

@@ -49,6 +49,25 @@ def observe(
     return seen
 
 
+def channel_means(
+    module: GraphModule, samples: Sequence[tuple[Tensor, ...]], axes: dict[str, int]
+) -> dict[str, Tensor]:
+    """The mean of each channel, (channels,), of the named values over all samples.
+
+    Args:
+        axes: name of a value -> which of its dimensions holds the channels.
+    """
+    if not axes:
+        return {}
+    watching = _returning(module, list(axes))
+    sums = {name: torch.zeros(()) for name in axes}
+    with torch.no_grad():
+        for sample in samples:
+            for (name, axis), value in zip(axes.items(), watching(*sample)):
+                sums[name] = sums[name] + value.movedim(axis, 0).flatten(1).mean(1)
+    return {name: total / len(samples) for name, total in sums.items()}
+
+
 def _widen(name: str, values: Tensor, spot: Observed) -> None:
     low, high = (float(v) for v in torch.aminmax(values))
     if not (np.isfinite(low) and np.isfinite(high)):

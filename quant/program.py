@@ -2,7 +2,8 @@
 
 It is a `torch.export` program in which each weight is an int8 buffer followed by `dequantize_per_channel`, each bias an
 int32 buffer at scale s_x * s_w, and each quantized value passes through `quantize_per_tensor` and
-`dequantize_per_tensor`. Running it in PyTorch is the reference that artifacts are held against.
+`dequantize_per_tensor`. Codes of fewer than 8 bits are stored as int8 too; the limits in their nodes say how many bits
+they have. Running the program in PyTorch is the reference that artifacts are held against.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ..storage import read_json, write_json
 from .affine import Affine
 from .archive import load_exported as load_exported
 from .archive import save_exported
+from .bits import LayerBits
 from .codes import IntegerTensor
 from .graph import module_path
 from .scheme import Scheme
@@ -48,6 +50,7 @@ class QuantizedProgram:
         scheme: how it was quantized.
         input_names, output_names: the user's names, in order.
         float_operators: what stays in float and why.
+        layers: bits of every convolution and linear layer, with the reason where they differ from the scheme's.
     """
 
     program: torch.export.ExportedProgram
@@ -55,6 +58,7 @@ class QuantizedProgram:
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
     float_operators: tuple[FloatOperator, ...]
+    layers: tuple[LayerBits, ...] = ()
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Runs the program in PyTorch on one sample (batch dimension included)."""
@@ -88,7 +92,7 @@ class QuantizedProgram:
     def activations(self) -> dict[str, Affine]:
         """Every quantized value's name with the meaning of its codes."""
         quantizers = (node for node in self.program.graph.nodes if node.target is QUANTIZE)
-        return {node.args[0].name: Affine(node.args[1], node.args[2]) for node in quantizers}
+        return {node.args[0].name: Affine(*node.args[1:5]) for node in quantizers}
 
     def output_steps(self) -> tuple[float | None, ...]:
         """The size of one output step (the output's scale) for each output; None where an output is not quantized."""
@@ -107,6 +111,7 @@ def save_program(quantized: QuantizedProgram, folder: Path) -> None:
             "inputs": list(quantized.input_names),
             "outputs": list(quantized.output_names),
             "float_operators": [vars(entry) for entry in quantized.float_operators],
+            "layers": [vars(entry) for entry in quantized.layers],
         },
     )
 
@@ -127,6 +132,7 @@ def load_program(folder: Path) -> QuantizedProgram:
             tuple(about["inputs"]),
             tuple(about["outputs"]),
             tuple(FloatOperator(**entry) for entry in about["float_operators"]),
+            tuple(LayerBits(**entry) for entry in about.get("layers", ())),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: not a scheme written by offramp ({error}); quantize again") from error

@@ -1,4 +1,4 @@
-"""From a captured float network and real samples to its `QuantizedProgram`."""
+"""Post-training quantization: from a captured float network and real samples to its `QuantizedProgram`."""
 
 import copy
 from collections.abc import Sequence
@@ -8,20 +8,21 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from .affine import QMAX, QMIN, Affine, affine_of_range
+from .affine import Affine, affine_of_range
+from .bits import LayerBits, layer_bits
 from .calibration import choose_range
-from .capture import Captured, to_program
-from .codes import IntegerTensor
-from .graph import call, constant_of, insert_constant, is_constant, module_path
-from .observe import observe
+from .capture import Captured
+from .coding import Coding, Edge
+from .graph import constant_of
+from .lowering import lower
+from .observe import Observed, channel_means, observe
 from .placement import Placement, activation_inputs, place
-from .program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE, FloatOperator, QuantizedProgram
-from .rules import Kind
+from .program import QuantizedProgram
 from .scheme import Scheme
 from .threads import one_thread
-from .weights import least_weight_scale, quantize_bias, quantize_constant, quantize_weight
+from .weights import least_weight_scale, quantize_bias, quantize_weight
 
-aten = torch.ops.aten
+_SHIFT_ROOM = 63  # steps of the 8-bit value by which a sign may be shifted: its odd code is within ±127
 
 
 def quantize(captured: Captured, samples: Sequence[tuple[Tensor, ...]], scheme: Scheme) -> QuantizedProgram:
@@ -37,130 +38,83 @@ def quantize(captured: Captured, samples: Sequence[tuple[Tensor, ...]], scheme: 
     """
     module = copy.deepcopy(captured.module)
     plan = place(module, scheme.keep_float)
-    affines = _calibrate(module, plan, samples[: scheme.samples], scheme)
-    floats = _float_operators(plan)
-    for node, rule in plan.rules.items():
-        if rule.kind is Kind.WEIGHTED:
-            _quantize_layer(module, node, affines[_source(plan, node)].scale, rule.channel_axis)
-        elif rule.kind is Kind.ARITHMETIC:
-            _quantize_constant_operands(module, node)
-    for node in plan.groups:
-        _insert_pair(module, node, affines[node])
-    for concatenation, source in plan.requantized:
-        _requantize_edge(module, concatenation, source, affines[concatenation])
-    module.graph.eliminate_dead_code()
-    module.graph.lint()
-    module.recompile()
-    _drop_unused(module)
-    program = to_program(module, captured.example_inputs)
-    return QuantizedProgram(program, scheme, captured.input_names, captured.output_names, floats)
+    bits = layer_bits(module, plan, scheme)
+    coding = calibrate(module, plan, bits, samples[: scheme.samples], scheme)
+    return lower(captured, module, plan, bits, coding, scheme)
 
 
-def _calibrate(
-    module: GraphModule, plan: Placement, samples: Sequence[tuple[Tensor, ...]], scheme: Scheme
-) -> dict[Node, Affine]:
-    """The affine map of every quantized value; a group spans the ranges of all its members."""
+def calibrate(
+    module: GraphModule,
+    plan: Placement,
+    bits: dict[Node, LayerBits],
+    samples: Sequence[tuple[Tensor, ...]],
+    scheme: Scheme,
+) -> Coding:
+    """The coding that samples suggest: ranges of values, edges and weights."""
     names = {node.name for node in plan.groups}
+    few = {(activation_inputs(node, plan.rules[node])[0], chosen.activation) for node, chosen in bits.items()}
+    few = {(source, count) for source, count in few if count < 8}
     with one_thread():
         seen = observe(module, samples, names, histograms=scheme.calibration != "minmax")
+        means = channel_means(module, samples, {source.name: _channel_axis(source) for source, n in few if n == 1})
+    coding = Coding(_affines(plan, seen, scheme))
+    for source, count in few:
+        value = coding.values[source.name]
+        edge = (
+            _sign_edge(means[source.name], value, source)
+            if count == 1
+            else Edge(affine_of_range(*choose_range(seen[source.name], scheme, count), count))
+        )
+        coding.edges[source.name, count] = edge
+    for node, chosen in bits.items():
+        source = activation_inputs(node, plan.rules[node])[0]
+        scale = coding.input_scale(source.name, chosen.activation)
+        _quantize_weights(module, node, scale, plan.rules[node].channel_axis, chosen.weight, coding)
+    return coding
+
+
+def _affines(plan: Placement, seen: dict[str, Observed], scheme: Scheme) -> dict[str, Affine]:
+    """The affine map of every quantized value; a group spans the ranges of all its members."""
     affines = {}
     for first, members in plan.members().items():
         ranges = [choose_range(seen[member.name], scheme) for member in members]
         affine = plan.fixed.get(first) or affine_of_range(min(r[0] for r in ranges), max(r[1] for r in ranges))
-        affines.update(dict.fromkeys(members, affine))
+        affines.update(dict.fromkeys((member.name for member in members), affine))
     return affines
 
 
-def _float_operators(plan: Placement) -> tuple[FloatOperator, ...]:
-    return tuple(
-        FloatOperator(node.name, str(node.target), module_path(node), rule.reason)
-        for node, rule in plan.rules.items()
-        if rule.kind is Kind.FLOAT
-    )
+def _channel_axis(value: Node) -> int:
+    """Where the channels of a layer's input stand: before two or one spatial dimensions, or last."""
+    readers = {user.target for user in value.users}
+    return -1 if torch.ops.aten.linear.default in readers else 1
 
 
-def _source(plan: Placement, node: Node) -> Node:
-    """The quantized value that a weighted layer reads."""
-    return activation_inputs(node, plan.rules[node])[0]
+def _sign_edge(means: Tensor, value: Affine, source: Node) -> Edge:
+    """Takes the sign around each channel's mean, so that the sign of a value that is never negative says something."""
+    return sign_edge(-means, value, source.meta["val"].ndim, _channel_axis(source))
 
 
-def _quantize_layer(module: GraphModule, node: Node, input_scale: float, axis: int) -> None:
-    """Puts integer weight and bias buffers, each with its dequantize, before a convolution or linear layer."""
+def sign_edge(shift: Tensor, value: Affine, rank: int, axis: int) -> Edge:
+    """The edge `sign(x + shift)` of an 8-bit value.
+
+    Args:
+        shift: real, one a channel; rounded to whole steps of the value plus half a step.
+        rank, axis: number of dimensions of the value, and which of them holds its channels.
+    """
+    steps = np.round(shift.detach().double().numpy() / value.scale)
+    codes = (2 * np.clip(steps, -_SHIFT_ROOM, _SHIFT_ROOM) + 1).astype(np.int8)
+    trailing = 0 if axis == -1 else rank - axis - 1
+    scale = float(np.float32(value.scale) / np.float32(2))
+    return Edge(Affine(scale, 0, -1, 1), codes.reshape(-1, *[1] * trailing))
+
+
+def _quantize_weights(
+    module: GraphModule, node: Node, input_scale: float, axis: int, bits: int, coding: Coding
+) -> None:
     weight_node, bias_node = node.args[1], node.args[2] if len(node.args) > 2 else None
     assert isinstance(weight_node, Node)
-    name = module_path(node) or node.name
     bias = constant_of(module, bias_node).float() if isinstance(bias_node, Node) else None
     floor = None if bias is None else least_weight_scale(bias, input_scale)
-    weight = quantize_weight(constant_of(module, weight_node).float(), axis, floor)
-    operands: list[Node | None] = [_dequantized(module, node, f"{name}_weight", weight)]
-    if bias is not None:
-        operands.append(_dequantized(module, node, f"{name}_bias", quantize_bias(bias, input_scale, weight)))
-    else:
-        operands.append(None)
-    node.args = (node.args[0], *operands, *node.args[3:])
-
-
-def _quantize_constant_operands(module: GraphModule, node: Node) -> None:
-    """Turns constant tensors and plain numbers among the operands into int8 constants."""
-    if node.target is aten.mean.dim:
-        return
-    for index, operand in enumerate(node.args[:2]):
-        if isinstance(operand, int | float):
-            value, name = torch.tensor(float(operand)), f"{node.name}_number"
-        elif is_constant(operand):
-            assert isinstance(operand, Node)
-            value, name = constant_of(module, operand).float(), str(operand.target)
-        else:
-            continue
-        constant = _dequantized(module, node, name, quantize_constant(value))
-        node.args = (*node.args[:index], constant, *node.args[index + 1 :])
-
-
-def _dequantized(module: GraphModule, before: Node, name: str, tensor: IntegerTensor) -> Node:
-    codes = torch.from_numpy(np.ascontiguousarray(tensor.codes))
-    source = insert_constant(module, before, name, codes)
-    real = torch.from_numpy(tensor.dequantize())
-    low, high = (-127, 127) if codes.dtype == torch.int8 else (-(2**31) + 1, 2**31 - 1)
-    if tensor.axis is None:
-        args: tuple = (source, float(tensor.scale), int(tensor.zero_point), low, high, codes.dtype)
-        return call(module, before, DEQUANTIZE, args, before, f"{name}_real".replace(".", "_"), real)
-    scales = insert_constant(module, before, f"{name}_scale", torch.from_numpy(tensor.scale))
-    zeros = insert_constant(module, before, f"{name}_zero_point", torch.from_numpy(tensor.zero_point.astype(np.int64)))
-    args = (source, scales, zeros, tensor.axis, low, high, codes.dtype)
-    return call(module, before, DEQUANTIZE_CHANNELS, args, before, f"{name}_real".replace(".", "_"), real)
-
-
-def _insert_pair(module: GraphModule, node: Node, affine: Affine) -> None:
-    """value -> quantize -> dequantize -> every reader of the value."""
-    readers = list(node.users)
-    if not readers:
-        return
-    dequantized = _pair_after(module, node, node, affine)
-    for reader in readers:
-        reader.replace_input_with(node, dequantized)
-
-
-def _requantize_edge(module: GraphModule, concatenation: Node, source: Node, affine: Affine) -> None:
-    """Gives one input of a concatenation the scale of the whole."""
-    mine = next(n for n in concatenation.all_input_nodes if n is source or (n.args and n.args[0].args[0] is source))
-    converted = _pair_after(module, mine, mine, affine)
-    concatenation.replace_input_with(mine, converted)
-
-
-def _pair_after(module: GraphModule, node: Node, like: Node, affine: Affine) -> Node:
-    following = node.next
-    while following.op == "placeholder":
-        following = following.next
-    form = (affine.scale, affine.zero_point, QMIN, QMAX, torch.int8)
-    name = node.name
-    codes = call(module, following, QUANTIZE, (node, *form), like, f"{name}_codes")
-    return call(module, following, DEQUANTIZE, (codes, *form), like, f"{name}_real")
-
-
-def _drop_unused(module: GraphModule) -> None:
-    """Removes parameters and buffers that the graph no longer reads."""
-    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name in [n for n, _ in [*module.named_parameters(), *module.named_buffers()] if n not in used]:
-        owner, _, leaf = name.rpartition(".")
-        delattr(module.get_submodule(owner), leaf)
-    module.delete_all_unused_submodules()
+    weight = quantize_weight(constant_of(module, weight_node).float(), axis, floor, bits)
+    coding.weights[node.name] = weight
+    coding.biases[node.name] = None if bias is None else quantize_bias(bias, input_scale, weight)

@@ -105,7 +105,10 @@ def test_a_constant_value_is_its_own_range(method, value):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weight_bits": 3, "percentile": 0}, r"got 3 and 8; percentile must be in \(50, 100\], got 0"),
+        ({"weight_bits": 9, "percentile": 0}, r"1 to 8, got 9; percentile must be in \(50, 100\], got 0"),
+        ({"activation_bits": 2}, "activation bits must be 1 or 3 to 8, got 2"),
+        ({"layers": (("stem", 4, 0),)}, "activation bits must be 1 or 3 to 8, got 0"),
+        ({"border_bits": 2}, "first and last layer must be 3 to 8, got 2"),
         ({"calibration": "guess"}, "calibration must be one of minmax, percentile, mse, entropy, got guess"),
         ({"samples": 0}, "samples must be 1 or more, got 0"),
     ],
