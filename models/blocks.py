@@ -1,4 +1,4 @@
-"""The block that the convolutional baselines share: convolution, batch norm, activation."""
+"""The blocks that convolutional networks share: convolution, batch norm, activation."""
 
 from torch import nn
 
@@ -31,4 +31,18 @@ def depthwise_separable(inputs: int, outputs: int, stride: int = 1, same: bool =
     """Depthwise 3x3 and pointwise 1x1, each with batch norm and ReLU."""
     return nn.Sequential(
         conv_bn(inputs, inputs, stride=stride, groups=inputs, same=same), conv_bn(inputs, outputs, kernel=1)
+    )
+
+
+def clipped_conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Hardtanh, convolution, batch norm: the float form of a convolution that is meant to become ±1.
+
+    (B, inputs, H, W) to (B, outputs, H / stride, W / stride). Where the input turns into its sign, gradients pass
+    through that sign as if it were a Hardtanh; a float network trained with the Hardtanh itself is therefore the
+    start from which its ±1 form is trained (Liu et al., Bi-Real Net, arXiv 1808.00278).
+    """
+    return nn.Sequential(
+        nn.Hardtanh(),
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
     )
