@@ -1,17 +1,19 @@
 """The document of a dist: every figure of a deployment in the shape that `manifest.json` and `--json` show."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .export.artifact import Artifact, TensorSpec
 from .quant.programs import Programs
+from .runtime.fingerprint import fingerprint_of
 from .runtime.islands import find_islands
 from .runtime.layers import Layer
 from .runtime.macs import MacCount, count_file, count_program
 from .runtime.memory import peak_of_file
 from .runtime.reference import Reference
 from .runtime.samples import Samples
-from .runtime.verify import Verification, accuracy_of, agreement_of
+from .runtime.verify import Verification, accuracy_of, agreement_of, top_classes
 from .sources import SampleSets, Source
 
 _ORDER = ("float32", "float16", "int8")
@@ -48,6 +50,7 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
         "max_step_difference": max(
             (r.max_step_difference for r in ran if r.max_step_difference is not None), default=None
         ),
+        "classes": _numbers(verdict.classes),
         "first_difference": None if first is None else vars(first),
         "constants": None
         if constants is None
@@ -114,12 +117,21 @@ def document_of(
 
 
 def figures_of(held_out: Samples, floating: Reference, quantized: Reference | None) -> dict[str, Any]:
-    """What the programs make of the held-out samples: `data`, `float` and `program` of the document."""
+    """What the programs make of the held-out samples: `data`, `float` and `program` of the document.
+
+    `classes` are the labels of `data`, and the top classes of `float`, sample by sample.
+    """
     first = floating.output_names[0]
     outputs = None if quantized is None else quantized.outputs[first]
+    top = top_classes(floating.outputs[first], held_out.drawn)
     return {
-        "data": {"name": held_out.name, "samples": len(held_out)},
-        "float": {"accuracy": accuracy_of(floating.outputs[first], held_out.labels)},
+        "data": {
+            "name": held_out.name,
+            "samples": len(held_out),
+            "sha256": fingerprint_of(held_out),
+            "classes": None if held_out.labels is None else _numbers(held_out.labels.tolist()),
+        },
+        "float": {"accuracy": accuracy_of(floating.outputs[first], held_out.labels), "classes": _numbers(top)},
         "program": None
         if outputs is None
         else {
@@ -132,6 +144,11 @@ def figures_of(held_out: Samples, floating: Reference, quantized: Reference | No
 def bits_of(macs: MacCount) -> dict[str, int]:
     """MACs by operand bits, with text keys as JSON wants them."""
     return {str(bits): count for bits, count in sorted(macs.by_bits.items())}
+
+
+def _numbers(values: Iterable[int] | None) -> str | None:
+    """One line of text: as a list, JSON would give each sample a line of its own."""
+    return None if values is None else " ".join(map(str, values))
 
 
 def _spec(spec: TensorSpec) -> dict[str, Any]:

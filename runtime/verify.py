@@ -55,6 +55,7 @@ class Verification:
         engines: one result per engine, the default engine first.
         constants: for quantized artifacts, the integers read back.
         first_difference: where a disagreement starts.
+        classes: top class of the first output by sample, in the default engine; None as for `top_classes`.
     """
 
     verified: bool
@@ -62,6 +63,7 @@ class Verification:
     engines: tuple[EngineResult, ...]
     constants: ConstantsCheck | None
     first_difference: FirstDifference | None
+    classes: tuple[int, ...] | None = None
 
 
 def verify_artifact(
@@ -79,13 +81,21 @@ def verify_artifact(
         older_runtime: also run TFLite files in tflite-runtime 2.14, in an environment of its own.
     """
     session = open_session(artifact.path)
-    engines = [_judge(session.engine, _run(session, samples), reference, samples)]
+    outputs = _run(session, samples)
+    engines = [_judge(session.engine, outputs, reference, samples)]
     engines += [run() for run in _other_engines(artifact, reference, samples, older_runtime)]
     constants = compare_constants(quantized, artifact) if quantized is not None else None
     located = locate(reference, artifact, session, samples.first(_LOCATED_ON))
     reasons = _faults(artifact, engines, constants, located, reference, len(samples))
     first = _first_fault(reference, located, constants)
-    return Verification(not reasons, tuple(reasons), tuple(engines), constants, first)
+    main = reference.output_names[0]
+    classes = top_classes(outputs[main].reshape(reference.outputs[main].shape), samples.drawn)
+    return Verification(not reasons, tuple(reasons), tuple(engines), constants, first, classes)
+
+
+def top_classes(outputs: np.ndarray, drawn: bool = False) -> tuple[int, ...] | None:
+    """Class of the largest score, sample by sample; None for other outputs, and for inputs that were `drawn`."""
+    return tuple(outputs.argmax(1).tolist()) if is_class_scores(outputs) and not drawn else None
 
 
 def accuracy_of(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
