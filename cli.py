@@ -308,24 +308,43 @@ def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) 
 
 @main.command(
     epilog=_examples(
+        "offramp check dist/care_xxs --update",
         "offramp check dist/care_xxs",
-        "offramp check dist/care_xxs --baseline care_xxs.json",
-        "offramp check dist/care_xxs --baseline care_xxs.json --update",
+        "offramp check dist/care_xxs --baseline ci/care_xxs.json --junit check.xml",
+        "offramp check dist/mynet --data samples.npz",
     )
 )
 @click.argument("dist", type=click.Path(path_type=Path))
-@click.option("--baseline", type=click.Path(path_type=Path), help="Figures that the dist must hold.")
-@click.option("--update", is_flag=True, help="Write the dist's figures to the baseline.")
-@_as_json
-def check(dist: Path, baseline: Path | None, update: bool, as_json: bool) -> None:
-    """Holds a dist to its hashes, its verdicts and a baseline.
+@click.option("--baseline", type=click.Path(path_type=Path), help="Figures to hold; baselines/NAME.json by default.")
+@click.option("--update", is_flag=True, help="Write the dist's figures to the baseline; its tolerances stay.")
+@click.option("--recorded", is_flag=True, help="Compare the manifest's figures and run nothing.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Also write JUnit XML, a test case for each figure.")
+@_options(_data, _seed, _as_json)
+@click.option("--samples", type=int, help="Held-out samples, at most; as many as the dist's by default.")
+@click.option(
+    "--older-runtime/--no-older-runtime",
+    default=True,
+    show_default=True,
+    help="Also run TFLite in tflite-runtime 2.14.",
+)
+def check(
+    dist: Path, baseline: Path | None, update: bool, recorded: bool, junit: Path | None, as_json: bool, **chosen: Any
+) -> None:
+    """Executes a dist again and holds it to a baseline: the regression gate.
 
-    Ends with exit code 1 and a table of what moved where something does not hold.
+    Accuracy is compared sample by sample and fails where a drop is significant and above the tolerance. Ends with
+    exit code 1 and a table of what moved where something does not hold.
     """
     from . import screen
-    from .inspection import check_dist
+    from .errors import BadInput
+    from .gate.check import check_dist, options_for
+    from .gate.junit import write_junit
 
-    document = check_dist(dist, baseline, update)
+    if recorded and (chosen["data"] or chosen["samples"] is not None):
+        raise BadInput("--recorded runs nothing, so it takes no samples; leave out --data and --samples")
+    document = check_dist(dist, baseline, update, recorded, options_for(dist, **chosen), _say)
+    if junit is not None:
+        write_junit(junit, document)
     _finish(document, as_json, screen.show_check)
     if not document["holds"]:
         sys.exit(1)

@@ -1,11 +1,10 @@
-"""Looks again at a dist that lies on disk: verifies, profiles and checks it, and writes its report anew."""
+"""Looks again at a dist that lies on disk: verifies and profiles it, and writes its report anew."""
 
 from pathlib import Path
 from typing import Any
 
 from .devices.boards.host import measure_on_host
 from .dist import artifact_row, figures_of
-from .errors import BadInput
 from .export.artifact import SUFFIX, Artifact, TensorSpec
 from .foreign import describe_file
 from .manifest import read_manifest, write_manifest
@@ -18,11 +17,6 @@ from .runtime.report import write_report
 from .runtime.samples import Samples
 from .runtime.verify import verify_artifact
 from .sources import Source, baked_samples, find_samples
-from .storage import read_json, write_json
-
-# What a baseline holds of each artifact, and how far the figure may move to the bad side.
-_TOLERANCES = {"accuracy": 0.005, "agreement": 0.005, "bytes": 0.02, "macs": 0.0, "max_step_difference": 2.0}
-_HIGHER_IS_BETTER = {"accuracy", "agreement"}
 
 
 def is_dist(path: Path) -> bool:
@@ -83,29 +77,6 @@ def profile_path(path: Path, threads: int, runs: int, seconds: float) -> dict[st
     return document
 
 
-def check_dist(folder: Path, baseline: Path | None, update: bool) -> dict[str, Any]:
-    """Holds a dist to its hashes, its verdicts and, if given, a baseline file.
-
-    Returns:
-        `{"name", "holds", "moved": [{"artifact", "figure", "baseline", "now", "allowed"}], "not_verified": [path]}`.
-
-    Raises:
-        BadInput: the manifest or a hash does not hold, or the baseline is missing, damaged or another network's.
-    """
-    document = read_manifest(folder)
-    figures = {f"{row['target']} {row['precision']}": _figures(row) for row in document["artifacts"]}
-    not_verified = [row["path"] for row in document["artifacts"] if not row["verified"]]
-    if update and baseline is None:
-        raise BadInput("check --update: name the file to write with --baseline")
-    moved: list[dict[str, Any]] = []
-    if baseline is not None and update:
-        write_json(baseline, {"name": document["name"], "artifacts": figures})
-    elif baseline is not None:
-        moved = _moved(_read_baseline(baseline, document["name"]), figures)
-    holds = not moved and not not_verified
-    return {"name": document["name"], "holds": holds, "moved": moved, "not_verified": not_verified}
-
-
 def rewrite_report(folder: Path) -> dict[str, Any]:
     """Writes `report.html` again from the manifest.
 
@@ -115,61 +86,6 @@ def rewrite_report(folder: Path) -> dict[str, Any]:
     document = read_manifest(folder)
     write_report(document, folder / "report.html")
     return write_manifest(folder, document) | {"report": str(folder / "report.html")}
-
-
-def _read_baseline(path: Path, name: str) -> dict[str, dict[str, float | None]]:
-    """Figures by artifact.
-
-    Raises:
-        BadInput: the file is missing, damaged, another network's, or holds what is no figure.
-    """
-    kept = read_json(path)
-    found = kept.get("name") if isinstance(kept, dict) else type(kept).__name__
-    if found != name:
-        raise BadInput(f"{path}: a baseline of {found}, not of {name}")
-    artifacts = kept.get("artifacts")
-    if not isinstance(artifacts, dict) or not all(isinstance(figures, dict) for figures in artifacts.values()):
-        raise BadInput(f"{path}: artifacts must hold the figures of each, write it again with --update")
-    for artifact, figures in artifacts.items():
-        for figure, value in figures.items():
-            if figure not in _TOLERANCES or not isinstance(value, int | float | None):
-                raise BadInput(
-                    f"{path}: {figure} of {artifact} is no figure of a baseline, write it again with --update"
-                )
-    return artifacts
-
-
-def _moved(kept: dict[str, Any], figures: dict[str, Any]) -> list[dict[str, Any]]:
-    moved = []
-    for artifact, wanted in kept.items():
-        now = figures.get(artifact)
-        if now is None:
-            moved.append(
-                {"artifact": artifact, "figure": "artifact", "baseline": "present", "now": "missing", "allowed": 0}
-            )
-            continue
-        for figure, before in wanted.items():
-            after, allowed = now.get(figure), _TOLERANCES[figure]
-            if before is None:
-                continue
-            if figure in ("bytes", "macs"):
-                allowed = allowed * before
-            drop = None if after is None else (before - after if figure in _HIGHER_IS_BETTER else after - before)
-            if drop is None or drop > allowed + 1e-12:
-                moved.append(
-                    {"artifact": artifact, "figure": figure, "baseline": before, "now": after, "allowed": allowed}
-                )
-    return moved
-
-
-def _figures(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "accuracy": row["accuracy"],
-        "agreement": row["agreement"],
-        "bytes": row["bytes"],
-        "macs": sum(row["macs"].values()),
-        "max_step_difference": row["max_step_difference"],
-    }
 
 
 def _artifact_of(folder: Path, document: dict[str, Any], row: dict[str, Any]) -> Artifact:

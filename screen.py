@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .gate.wording import COLUMNS, lines_of, rows_of
 from .runtime.report.wording import bytes_text, count_text, milliseconds, percent_text, steps_text
 
 # Into a file or a pipe, lines are as long as they need to be.
@@ -123,18 +124,18 @@ def show_files(document: dict[str, Any]) -> None:
         _console.print(f"{target}: int8 is {ratio:.3f} of float32")
 
 
-@_literally
 def show_check(document: dict[str, Any]) -> None:
-    """What moved, or that nothing did."""
-    for path in document["not_verified"]:
-        _console.print(f"[red]{path}[/]: not verified")
-    if document["moved"]:
-        table = _table("artifact", "figure", "baseline", "now", "allowed")
-        for row in document["moved"]:
-            table.add_row(*(str(row[key]) for key in ("artifact", "figure", "baseline", "now", "allowed")))
+    """What moved, every accuracy with what its samples say, faults with their layer, and the verdict."""
+    for line in lines_of(document):
+        _console.print(escape(line), soft_wrap=True)
+    if document["compared"]:
+        table = _table(*COLUMNS)
+        for cells in rows_of(document):
+            style = None if cells[-1] == "holds" else "red"
+            table.add_row(*map(escape, cells), style=style)
         _console.print(table)
     verdict = "[green]holds[/]" if document["holds"] else "[red]does not hold[/]"
-    _console.print(f"[bold]{document['name']}[/] {verdict}")
+    _console.print(f"[bold]{escape(document['name'])}[/] {verdict}")
 
 
 @_literally
@@ -160,7 +161,15 @@ def _short(text: str) -> str:
     return "–" if text == "not measured" else text
 
 
-_PROSE = {"detail", "to enable it", "what", "why", "works", "paper"}  # columns that may break over lines
+_PROSE = {
+    "detail",
+    "to enable it",
+    "what",
+    "what the samples say",
+    "why",
+    "works",
+    "paper",
+}  # columns that may break over lines
 
 
 def _table(*columns: str) -> Table:

@@ -343,7 +343,10 @@ def test_data_that_hold_nothing_known_are_refused(network, out, tmp_path):
         (("train", "care_xxs", "--epochs", "0"), "epochs"),
         (("train", "care_xxs", "--device", "abacus"), "abacus"),
         (("train", "mobilenet_v2"), "no data set is bundled for it; give one with --data"),
-        (("check", "DIST", "--update"), "name the file to write with --baseline"),
+        (("check", "DIST", "--samples", "0"), "samples to verify on must be 1 or more, got 0"),
+        (("check", "DIST", "--recorded", "--samples", "3"), "leave out --data and --samples"),
+        (("check", "DIST", "--recorded", "--data", "digits"), "leave out --data and --samples"),
+        (("check", "DIST", "--baseline", "nowhere.json"), "nowhere.json: no such file; write it with --update"),
         (("profile", "DIST", "--threads", "0"), "threads"),
         (("profile", "DIST", "--runs", "0"), "runs"),
         (("profile", "DIST", "--seconds", "-1"), "seconds"),
@@ -368,21 +371,47 @@ def test_a_wrong_option_is_explained(network, dist, tmp_path, monkeypatch, argum
     [
         (None, "no such file"),
         ("{", "not valid JSON"),
-        ("[]", "a baseline of list, not of bad_input_net"),
-        ('{"name": "other", "artifacts": {}}', "a baseline of other, not of bad_input_net"),
-        ('{"name": "bad_input_net"}', "artifacts must hold the figures of each"),
-        ('{"name": "bad_input_net", "artifacts": {"onnx int8": {"karma": 1}}}', "karma"),
-        ('{"name": "bad_input_net", "artifacts": {"onnx int8": {"bytes": "many"}}}', "bytes"),
-        ('{"name": "bad_input_net", "artifacts": {"onnx int8": 5}}', "artifacts must hold the figures of each"),
+        ("[]", "holds no baseline of version 1; write it again with --update"),
+        ('{"name": "bad_input_net", "artifacts": {}}', "holds no baseline of version 1"),
+        ('{"version": 7}', "version 7, this offramp reads 1"),
+        ({"name": "other"}, "a baseline of other, not of bad_input_net"),
+        ({"tolerances": {}}, "tolerances.accuracy is missing"),
+        ({"artifacts": {"onnx int8": 5}}, "artifacts.onnx int8 must be an object, got 5"),
+        ({"samples": {"name": "digits", "count": 4, "sha256": "0" * 64}}, "another sample set: its 4 samples (digits)"),
     ],
 )
 def test_a_baseline_that_is_none_is_refused(dist, tmp_path, content, message):
     baseline = tmp_path / "baseline.json"
+    if isinstance(content, dict):
+        CliRunner().invoke(main, ["check", str(dist), "--baseline", str(baseline), "--update", "--recorded"])
+        content = json.dumps(json.loads(baseline.read_text()) | content)
     if content is not None:
         baseline.write_text(content)
-    said = error_of("check", dist, "--baseline", baseline)
+    said = error_of("check", dist, "--baseline", baseline, "--recorded")
     assert message in said
     assert str(baseline) in said
+
+
+def test_a_baseline_of_another_network_is_not_written_over(dist, tmp_path):
+    baseline = tmp_path / "baseline.json"
+    CliRunner().invoke(main, ["check", str(dist), "--baseline", str(baseline), "--update", "--recorded"])
+    baseline.write_text(json.dumps(json.loads(baseline.read_text()) | {"name": "other"}))
+    before = baseline.read_bytes()
+    assert "a baseline of other" in error_of("check", dist, "--baseline", baseline, "--update", "--recorded")
+    assert baseline.read_bytes() == before
+
+
+def test_a_baseline_that_is_a_folder_is_refused(dist, tmp_path):
+    for more in ((), ("--update",)):
+        assert str(tmp_path) in error_of("check", dist, "--baseline", tmp_path, "--recorded", *more)
+
+
+def test_a_manifest_that_does_not_know_its_samples_is_refused(dist, tmp_path):
+    document = json.loads((dist / "manifest.json").read_text())
+    document["data"] = {"name": "from an older release", "samples": 4}
+    (dist / "manifest.json").write_text(json.dumps(document))
+    said = error_of("check", dist, "--recorded")
+    assert "does not say which samples its figures are of; leave out --recorded or deploy it anew" in said
 
 
 # Disks

@@ -340,70 +340,7 @@ def test_a_file_that_gives_nan_is_not_verified(tmp_path):
     assert row["engines"][0]["max_abs_difference"] is None
 
 
-# Check, report
-
-
-def test_check_holds_a_sound_dist(care_dist):
-    assert document_of("check", care_dist) == {"name": "care_xxs", "holds": True, "moved": [], "not_verified": []}
-    assert "holds" in offramp("check", care_dist)
-
-
-def test_check_writes_a_baseline_and_holds_the_dist_to_it(care_dist, tmp_path):
-    baseline = tmp_path / "baseline.json"
-    offramp("check", care_dist, "--baseline", baseline, "--update")
-    kept = json.loads(baseline.read_text())
-    assert kept["name"] == "care_xxs"
-    assert set(kept["artifacts"]) == {f"{t} {p}" for t in ("onnx", "coreml", "tflite") for p in ("float32", "int8")}
-    assert document_of("check", care_dist, "--baseline", baseline)["holds"]
-
-
-@pytest.mark.parametrize(
-    ("figure", "change", "moved"),
-    [
-        ("accuracy", +0.006, True),
-        ("accuracy", +0.004, False),
-        ("accuracy", -0.3, False),
-        ("agreement", +0.006, True),
-        ("bytes", -0.03, True),
-        ("bytes", -0.01, False),
-        ("macs", -1, True),
-        ("max_step_difference", -2.5, True),
-        ("max_step_difference", -1.5, False),
-    ],
-)
-def test_check_reports_what_moved_to_the_bad_side(care_dist, tmp_path, figure, change, moved):
-    baseline = tmp_path / "baseline.json"
-    offramp("check", care_dist, "--baseline", baseline, "--update")
-    kept = json.loads(baseline.read_text())
-    figures = kept["artifacts"]["onnx int8"]
-    now = figures[figure]
-    figures[figure] = now * (1 + change) if figure == "bytes" else now + change
-    baseline.write_text(json.dumps(kept))
-    document = document_of("check", care_dist, "--baseline", baseline, code=int(moved))
-    assert document["holds"] is not moved
-    if moved:
-        (entry,) = document["moved"]
-        assert (entry["artifact"], entry["figure"], entry["now"]) == ("onnx int8", figure, now)
-        assert entry["baseline"] == figures[figure]
-        table = offramp("check", care_dist, "--baseline", baseline, code=1)
-        assert figure in table
-        assert "does not hold" in table
-
-
-def test_check_misses_an_artifact_that_the_baseline_has(care_dist, tmp_path):
-    baseline = tmp_path / "baseline.json"
-    baseline.write_text('{"name": "care_xxs", "artifacts": {"c int8": {"accuracy": 0.5}}}')
-    (moved,) = document_of("check", care_dist, "--baseline", baseline, code=1)["moved"]
-    assert (moved["artifact"], moved["baseline"], moved["now"]) == ("c int8", "present", "missing")
-
-
-def test_check_fails_where_an_artifact_is_not_verified(damaged_dist):
-    document = read_manifest(damaged_dist)
-    document["artifacts"][1] |= {"verified": False, "not_verified_because": "on purpose"}
-    write_manifest(damaged_dist, document)
-    checked = document_of("check", damaged_dist, code=1)
-    assert checked["not_verified"] == ["care_xxs.onnx"]
-    assert "care_xxs.onnx: not verified" in offramp("check", damaged_dist, code=1)
+# Report
 
 
 def test_report_writes_the_page_again(damaged_dist):

@@ -77,14 +77,59 @@ def test_the_zoo_names_what_works(shown):
     assert text.index("a ") < text.index("z ")
 
 
+CHECKED = {"name": "n", "holds": True, "compared": [], "faults": [], "new": [], "baseline": "b.json", "updated": False}
+PAIRED = {"change": -0.05, "low": -0.07, "high": -0.03, "p": 5.96e-08, "lost": 25, "gained": 0, "smallest": 0.028}
+
+
+def comparison(figure, before, now, **others):
+    kept = {"artifact": "onnx int8", "figure": figure, "baseline": before, "now": now, "allowed": 0.01}
+    return kept | {"holds": True, "paired": None} | others
+
+
 def test_what_moved_is_a_table(shown):
-    moved = {"artifact": "onnx int8", "figure": "bytes", "baseline": 10, "now": 12, "allowed": 0.2}
-    text = shown(screen.show_check, {"name": "n", "holds": False, "moved": [moved], "not_verified": ["n.tflite"]})
-    (line,) = [line for line in text.splitlines() if line.startswith("onnx int8")]
-    assert line.split() == ["onnx", "int8", "bytes", "10", "12", "0.2"]
-    assert "n.tflite: not verified" in text
+    fault = {
+        "artifact": "tflite int8",
+        "path": "n.tflite",
+        "because": "[1] differs",
+        "module": "fc",
+        "value": "fc_weight",
+    }
+    moved = {
+        "holds": False,
+        "new": ["c int8"],
+        "faults": [fault],
+        "compared": [
+            comparison("accuracy", 0.98, 0.93, holds=False, paired=PAIRED),
+            comparison("bytes", 10_000, 12_000, allowed=200.0, holds=False),
+            comparison("float_agreement", 1.0, 1.0),
+            comparison("macs", {"8": 3000}, {"8": 3000, "32": 1}, allowed=0.0, holds=False),
+            comparison("artifact", "present", "missing", holds=False, artifact="coreml int8"),
+        ],
+    }
+    text = shown(screen.show_check, CHECKED | moved)
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.startswith(("onnx int8", "coreml"))]
+    assert lines[0] == "onnx int8 accuracy 98.00% 93.00% -1.00% -5.00% -7.00% to -3.00% 6e-08 -2.80% moved"
+    assert lines[1] == "onnx int8 bytes 10,000 12,000 +200 moved"
+    assert lines[2] == "onnx int8 macs 3,000 of 8 bit 1 of 32 bit, 3,000 of 8 bit equal moved"
+    assert lines[3] == "coreml int8 artifact present missing moved"
+    assert "float_agreement" not in text  # it did not change
+    assert "n.tflite: not verified: [1] differs; starts at fc (fc_weight)" in text
+    assert "c int8: not in the baseline; add it with --update" in text
     assert "n does not hold" in text
-    assert shown(screen.show_check, {"name": "n", "holds": True, "moved": [], "not_verified": []}) == "n holds\n"
+
+
+def test_an_accuracy_that_holds_says_what_its_samples_could_show(shown):
+    few = PAIRED | {"change": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "smallest": None}
+    text = shown(screen.show_check, CHECKED | {"compared": [comparison("accuracy", 1.0, 1.0, paired=few)]})
+    assert "too few samples" in text
+    assert "n holds" in text
+
+
+def test_a_check_without_a_baseline_says_where_it_looked(shown):
+    text = shown(screen.show_check, CHECKED | {"baseline": None, "looked_for": "baselines/n.json"})
+    assert text == "no baseline at baselines/n.json; write one with --update\nn holds\n"
+    written = shown(screen.show_check, CHECKED | {"updated": True})
+    assert written == "written: b.json\nn holds\n"
 
 
 def test_a_program_lists_what_stays_in_float(shown):
