@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import sys
 from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ if importlib.util.find_spec("offramp") is None:
     module = importlib.util.module_from_spec(spec)
     sys.modules["offramp"] = module
     spec.loader.exec_module(module)
+
+# Where offramp is installed, its entry point has loaded the plugin, and pytest takes none twice.
+_PLUGIN = "offramp.pytest_plugin"
+pytest_plugins = ["pytester", *({_PLUGIN} - {found.value for found in entry_points(group="pytest11")})]
 
 
 @pytest.fixture(scope="session")

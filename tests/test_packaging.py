@@ -178,7 +178,9 @@ def test_every_module_of_a_wheel_imports_outside_the_checkout(wheel, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_wheel_installs_the_command(wheel):
+def test_a_wheel_installs_the_command_and_the_plugin_of_pytest(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith("entry_points.txt"))
-        assert "offramp = offramp.cli:main" in archive.read(name).decode()
+        text = archive.read(name).decode()
+    assert "[console_scripts]\nofframp = offramp.cli:main" in text
+    assert "[pytest11]\nofframp = offramp.pytest_plugin" in text
