@@ -7,6 +7,12 @@ from ..storage import sha256_of, size_bytes_of
 
 TARGETS = ("onnx", "coreml", "tflite")
 SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "tflite": ".tflite"}
+FLOAT_PRECISIONS = ("float32", "float16")
+
+
+def is_quantized(precision: str) -> bool:
+    """Whether a precision means the quantized program: every name but `float32` and `float16` is a scheme's."""
+    return precision not in FLOAT_PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Artifact:
 
     Attributes:
         target: `onnx`, `coreml` or `tflite`.
-        precision: `float32`, `float16` or `int8`.
+        precision: `float32`, `float16`, or the scheme's name of a quantized program (`int8`, `w4a8`, `binary`, ...).
         path: the file, or the folder of an `.mlpackage`.
         inputs, outputs: what goes in and comes out, in order.
         modules: value name inside the artifact -> path of the PyTorch module that computes it.

@@ -27,12 +27,15 @@ from torch.export import ExportedProgram
 
 from ..errors import BadInput, UnsupportedOperator
 from ..quant.graph import module_path
-from .artifact import Artifact, TensorSpec
+from ..quant.scheme import bits_named
+from .artifact import FLOAT_PRECISIONS, Artifact, TensorSpec, is_quantized
+from .code_bits import describe_weights
+from .coreml_few_bits import FORMS, add_palettes, named_bits
 from .coreml_package import add_classifier, describe, modules, name_values, write_package
 from .coreml_program import add_probabilities, lower, prepare
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
-PRECISIONS = ("float32", "float16", "int8")
+_OLDEST, _OLDEST_PACKED = "iOS17", "iOS18"  # for int8 activations; for weights of fewer bits as well
 # In order: turns int8 codes with zero point -128 into uint8 with 0; rescales the operands of additions; reshapes codes
 # instead of real values, under names of its own; drops the names of equal constants, by which weights are read back.
 _RECODING_PASSES = {
@@ -73,7 +76,7 @@ def to_coreml(
     labels: Sequence[str] | None = None,
     image_input: bool = False,
     metadata: dict[str, str] | None = None,
-    minimum_target: str = "iOS17",
+    minimum_target: str | None = None,
 ) -> Artifact:
     """Writes `program` as a Core ML package; the same program gives the same bytes.
 
@@ -81,24 +84,28 @@ def to_coreml(
         program: an ATen program, float or in the canonical quantized form.
         path: the package, ending in `.mlpackage`.
         input_names, output_names: one for each user input and output, in order.
-        precision: `float32`, `float16` (weights and arithmetic; inputs and outputs stay float32), or `int8` for a
-            quantized program (what is not quantized stays float32, so that scales are exact).
+        precision: `float32`, `float16` (weights and arithmetic; inputs and outputs stay float32), or the scheme's name
+            of a quantized program (what is not quantized stays float32, so that scales are exact).
         labels: one per class. Adds `classLabel` and `classLabel_probs`, the softmax of the only output, (1, classes).
         image_input: the only input, (1, 1 or 3, H, W), is a grey or RGB image of raw pixels 0 to 255.
         metadata: `author`, `license`, `version` and `description` go to the fields of that name, others beside them.
-        minimum_target: oldest system, `iOS15` to `iOS18`; int8 activations need `iOS17`.
+        minimum_target: oldest system, `iOS15` to `iOS18`; int8 activations need `iOS17`, which is the default unless
+            weights have 4 bits or fewer: `iOS18` packs them, older systems are given int8.
 
     Raises:
         BadInput: names, labels, shapes or options that do not fit the program.
         UnsupportedOperator: Core ML or coremltools lacks an operator; it names the operator and its module.
     """
     path = Path(path)
+    bits = named_bits(program) if is_quantized(precision) else {}
+    minimum_target = minimum_target or (_OLDEST_PACKED if any(b in FORMS for b in bits.values()) else _OLDEST)
     _check_options(program, path, input_names, output_names, precision, minimum_target)
     with quiet():
         import coremltools as ct
 
         lowered = lower(program)
     biases = prepare(lowered)
+    packed = minimum_target == _OLDEST_PACKED
     inputs = [_value_of(lowered, name) for name in lowered.graph_signature.user_inputs]
     outputs = [_value_of(lowered, name) for name in lowered.graph_signature.user_outputs]
     if labels is not None:
@@ -107,6 +114,8 @@ def to_coreml(
     names = [*output_names, *([_PROBABILITIES] if labels is not None else [])]
     pipeline = ct.PassPipeline()
     pipeline.remove_passes(_RECODING_PASSES)
+    if packed:
+        add_palettes(pipeline, named_bits(lowered))
     try:
         with quiet():
             model = ct.convert(
@@ -128,6 +137,8 @@ def to_coreml(
     describe(spec, metadata or {})
     write_package(path, spec, Path(model.weights_dir))
     details = {"coremltools": ct.__version__, "minimum_target": minimum_target}
+    if any(count < 8 for count in bits.values()):
+        details["weights"] = describe_weights(bits, FORMS if packed else {})
     if biases:
         details["biases"] = (
             f"{biases} int32 biases stored as the float32 numbers codes * scale; Core ML has no int32 form"
@@ -154,9 +165,12 @@ def _check_options(
     faults = []
     if path.suffix != ".mlpackage":
         faults.append(f"the path must end in .mlpackage, got {path.name}")
-    for what, given, allowed in (("precision", precision, PRECISIONS), ("minimum target", minimum_target, TARGETS)):
-        if given not in allowed:
-            faults.append(f"{what} must be one of {', '.join(allowed)}, got {given}")
+    if minimum_target not in TARGETS:
+        faults.append(f"minimum target must be one of {', '.join(TARGETS)}, got {minimum_target}")
+    if not _is_precision(precision):
+        faults.append(
+            f"precision must be {', '.join(FLOAT_PRECISIONS)} or a scheme's name (int8, w4a8), got {precision}"
+        )
     signature = program.graph_signature
     for what, names, values in (
         ("input", input_names, signature.user_inputs),
@@ -172,10 +186,19 @@ def _check_options(
         faults += [f"{what} name {n!r} is a word of Core ML's own; choose another" for n in names if n in _RESERVED]
     if len({*input_names, *output_names}) != len(input_names) + len(output_names):
         faults.append(f"names must differ, got {', '.join([*input_names, *output_names])}")
-    if precision == "int8" and minimum_target in ("iOS15", "iOS16"):
+    if is_quantized(precision) and minimum_target in ("iOS15", "iOS16"):
         faults.append(f"int8 activations need iOS17, got {minimum_target}; pass minimum_target='iOS17'")
     if faults:
         raise BadInput(f"{path}: " + "; ".join(faults))
+
+
+def _is_precision(name: str) -> bool:
+    if name in (*FLOAT_PRECISIONS, "mixed"):
+        return True
+    try:
+        return bool(bits_named(name))
+    except BadInput:
+        return False
 
 
 def _value_of(program: ExportedProgram, name: str) -> Tensor:

@@ -98,6 +98,7 @@ def name_values(spec: Any, program: ExportedProgram) -> None:
     1. The parts of a split, `split_0`, `split_1`, ..., become the `getitem` nodes that take them.
     2. A name that no value has goes to the last value of the same shape that descends from its node: `relu_cast_fp16`,
        which is `relu` computed in float16, becomes `relu`.
+    3. What was quantized to be dequantized as `x_real` is `x`: coremltools numbers clamps on its own.
     """
     operations = _block(spec).operations
     fixed = {value.name for value in [*spec.description.input, *spec.description.output]}
@@ -119,6 +120,14 @@ def name_values(spec: Any, program: ExportedProgram) -> None:
             if _shape(value) == [size if isinstance(size, int) else None for size in value_of.shape]:
                 names[value.name] = wanted.name
                 taken.add(wanted.name)
+    quantized = {op.outputs[0].name: _first_input(op) for op in operations if op.type == "quantize"}
+    for operation in operations:
+        source = quantized.get(_first_input(operation)) if operation.type == "dequantize" else None
+        wanted_name = operation.outputs[0].name.removesuffix("_real") if source else ""
+        free = source not in {*fixed, *nodes, *names} and wanted_name not in taken
+        if source and free and wanted_name in nodes:
+            names[source] = wanted_name
+            taken.add(wanted_name)
     for operation in operations:
         for value in operation.outputs:
             value.name = names.get(value.name, value.name)
@@ -126,6 +135,11 @@ def name_values(spec: Any, program: ExportedProgram) -> None:
             for binding in argument.arguments:
                 if binding.WhichOneof("binding") == "name":
                     binding.name = names.get(binding.name, binding.name)
+
+
+def _first_input(operation: Any) -> str:
+    """Name of what a quantize or dequantize reads."""
+    return operation.inputs["input"].arguments[0].name
 
 
 def _shape(value: Any) -> list[int | None]:
@@ -143,7 +157,7 @@ def modules(spec: Any, program: ExportedProgram, outputs: dict[str, str]) -> dic
     found: dict[str, str] = {}
     for operation in _block(spec).operations:
         for value in operation.outputs if operation.type != "const" else ():
-            node = _origin(outputs.get(value.name, _name(operation)), nodes)
+            node = nodes.get(value.name) or _origin(outputs.get(value.name, _name(operation)), nodes)
             if node is not None:
                 found[value.name] = module_path(node)
             elif operation.type == "quantize":

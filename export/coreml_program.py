@@ -51,7 +51,8 @@ def prepare(program: ExportedProgram) -> int:
 
     1. An int32 buffer under a dequantize becomes a float buffer, computed by that very operator.
     2. The dequantize of an int8 buffer takes the buffer's name, dots as underscores, under which it is read back.
-    3. A quantize over less than the whole int8 range is refused: Core ML's has no limits to set.
+    3. A quantize over less than the whole int8 range is refused, as Core ML's has no limits to set, unless a clamp to
+       just those limits stands before it.
     """
     program._state_dict = dict(program.state_dict)  # the caller's program keeps its own
     program._constants = dict(program.constants)
@@ -74,15 +75,25 @@ def prepare(program: ExportedProgram) -> int:
             name = targets[node.args[0].name].replace(".", "_")
             node.name = node.name if name in taken else name
             taken.add(node.name)
-        elif operator.startswith("quantized_decomposed.quantize_per_tensor") and node.args[3:5] not in (
-            (-128, 127),
-            (0, 255),
-        ):
+        elif operator.startswith("quantized_decomposed.quantize_per_tensor") and not _has_whole_range(node):
             what = f"{operator} to {node.args[3]}..{node.args[4]}"
-            raise UnsupportedOperator(what, module_path(node), "coreml", "quantize activations to -128..127")
+            raise UnsupportedOperator(
+                what, module_path(node), "coreml", "quantize activations to -128..127, or clamp to the limits"
+            )
     program.graph.lint()
     program.graph_module.recompile()
     return biases
+
+
+def _has_whole_range(node: Node) -> bool:
+    """Whether a quantize computes the same over all int8 codes: its limits are those, or a clamp has cut the rest."""
+    source, scale, zero_point, low, high = node.args[:5]
+    if (low, high) in ((-128, 127), (0, 255)):
+        return True
+    if not isinstance(source, Node) or source.target is not torch.ops.aten.clamp.default or len(source.args) < 3:
+        return False
+    limits = [limit / scale + zero_point for limit in source.args[1:3]]
+    return all(abs(limit - code) < 1e-3 for limit, code in zip(limits, (low, high)))
 
 
 def _fold_bias(program: ExportedProgram, node: Node, targets: dict[str, str]) -> None:

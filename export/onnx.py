@@ -20,10 +20,12 @@ import torch
 from ..errors import UnsupportedOperator
 from ..quant.graph import module_path
 from ..storage import atomic_path
-from .artifact import Artifact, TensorSpec
+from .artifact import Artifact, TensorSpec, is_quantized
+from .code_bits import describe_weights, weight_bits
+from .onnx_few_bits import FORMS, clip_codes, pack_weights
 from .onnx_rewrites import fold_pads, open_batch, shift_to_uint8, state_zero_points, tidy
 
-OPSET = 20  # the first with a Gelu operator; older ones spell it in five
+OPSET = 20  # the first with a Gelu operator; older ones spell it in five; packed weights need a later one
 
 
 def to_onnx(
@@ -41,7 +43,8 @@ def to_onnx(
     Args:
         program: a float program or a quantized one.
         input_names, output_names: the names in the file, in order.
-        precision: `float32`, `float16` (weights and arithmetic; inputs and outputs stay float32) or `int8`.
+        precision: `float32`, `float16` (weights and arithmetic; inputs and outputs stay float32), or the scheme's name
+            of a quantized program.
         dynamic_batch: leave the first dimension of every input and output open.
         metadata: kept as the file's metadata properties.
 
@@ -51,10 +54,15 @@ def to_onnx(
     import onnx
 
     model, modules = _translate(program, input_names, output_names)
-    if precision == "int8":
+    bits = weight_bits(program) if is_quantized(precision) else {}
+    if is_quantized(precision):
         fold_pads(model)
         shift_to_uint8(model)
         state_zero_points(model)
+        clip_codes(model)
+        pack_weights(model, bits)
+        present = {name for node in model.graph.node for name in node.output}
+        modules = {name: path for name, path in modules.items() if name in present}
     if precision == "float16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
         from onnxruntime.transformers.onnx_model import OnnxModel
@@ -69,9 +77,11 @@ def to_onnx(
     onnx.checker.check_model(model, full_check=True)
     with atomic_path(path) as beside:
         beside.write_bytes(model.SerializeToString(deterministic=True))
-    details = {"opset": str(OPSET), "ir_version": str(model.ir_version)}
-    if precision == "int8":
+    details = {"opset": str(model.opset_import[0].version), "ir_version": str(model.ir_version)}
+    if is_quantized(precision):
         details["activations"] = "uint8, the program's int8 codes moved by 128"
+    if any(count < 8 for count in bits.values()):
+        details["weights"] = describe_weights(bits, FORMS)
     return Artifact(
         "onnx", precision, Path(path), _specs(model.graph.input), _specs(model.graph.output), modules, details
     )

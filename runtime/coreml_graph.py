@@ -27,7 +27,8 @@ _STORED_AS = {
     "constexpr_sparse_to_dense": "nonzero_data",
     "dequantize": "input",
 }
-# Of those, the ones whose stored integers are the weights up to a scale, so that kernels may multiply the integers.
+# Of those, the ones whose stored integers are the weights up to a scale, so that kernels may multiply the integers; a
+# palette belongs to them if it is one of codes.
 _CODES = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale", "dequantize")
 _STATISTICS = ("mean", "variance")  # of a batch norm: not parameters
 
@@ -104,17 +105,24 @@ class CoremlGraph:
     def bits(self, name: str) -> int:
         """Bits of an operand: of its codes where it was dequantized, else of its type; moves are looked through."""
         operation = self.stored.get(name) or self.producers.get(name)
-        if operation is not None and operation.type in _CODES:
+        if operation is not None and self.gives_codes(operation):
             return self._stored_bits(operation)
         if operation is not None and operation.type in MOVES and self.is_real(name):
             return max(self.bits(source) for source in self.operands(operation) if self.is_real(source))
         return _bits_of(self.values[name].dtype)
 
+    def gives_codes(self, operation: MilOperation) -> bool:
+        """Whether an operation makes real values of integer codes and a scale."""
+        if operation.type == "constexpr_lut_to_dense":
+            palette = [self.stored[name] for name in bound(operation, "lut") if name in self.stored]
+            return any(self.gives_codes(maker) for maker in palette)
+        return operation.type in _CODES
+
     def weights_behind(self, name: str) -> dict[str, int]:
-        """Bytes, as stored, of the constants that a value is made of by moves alone, by the constant's name."""
+        """Bits, as stored, of the constants that a value is made of by moves alone, by the constant's name."""
         operation = self.stored.get(name) or self.producers.get(name)
         if operation is None or operation.type not in MOVES:
-            return {name: self._stored_bytes(name)} if name in self.stored else {}
+            return {name: self._stored_size(name)} if name in self.stored else {}
         return {k: v for source in self.operands(operation) for k, v in self.weights_behind(source).items()}
 
     def parameters(self) -> int:
@@ -135,15 +143,16 @@ class CoremlGraph:
         names = bound(operation, parameter)
         return _bits_of(self.values[names[0]].dtype if names else operation.stored_types[parameter])
 
-    def _stored_bytes(self, name: str) -> int:
+    def _stored_size(self, name: str) -> int:
+        """Bits that the elements behind a stored value take; scales and palettes left out."""
         operation = self.stored[name]
         parameter = _STORED_AS.get(operation.type)
         if parameter is None:
-            return self.size_bytes(name)
+            return prod(self.shape(name)) * _bits_of(self.values[name].dtype)
         argument = operation.inputs[parameter]
         if isinstance(argument, tuple):
-            return self._stored_bytes(argument[0])
-        return _size_bytes(argument.size, operation.stored_types[parameter])
+            return self._stored_size(argument[0])
+        return argument.size * _bits_of(operation.stored_types[parameter])
 
 
 def bound(operation: MilOperation, parameter: str) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ and its result quantized at once, perhaps after an activation that the kernel ap
 from .coreml_graph import MOVES, CoremlGraph, bound
 from .mil import MilOperation
 
-_CODES = ("dequantize", "constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
 CLAMPS = ("relu", "relu6", "clip", "clamped_relu")
 # Operators with an integer form in the program: a product, a sum, a table of 256 entries, or a move of codes.
 _INTEGER = MOVES.union(CLAMPS, (
@@ -41,7 +40,7 @@ def _input_obstacle(graph: CoremlGraph, operation: MilOperation) -> str:
         if name in biases or not graph.is_real(name):
             continue
         source = graph.stored.get(name) or graph.producers.get(name)
-        if source is not None and source.type in _CODES:
+        if source is not None and graph.gives_codes(source):
             continue
         if operation.type in CLAMPS and _is_fused(graph, name):
             return _input_obstacle(graph, graph.producers[name])

@@ -124,17 +124,21 @@ class CoremlSession:
 
 
 def read_weights(path: Path) -> dict[str, IntegerTensor]:
-    """Every weight that a package stores as 8-bit integers, by the name of the value that they become.
+    """Every weight that a package stores as integers of at most 8 bits, by the name of the value that they become.
 
     In packages of `to_coreml` that is the name of the buffer, dots as underscores. Read are
-    `constexpr_affine_dequantize`, `constexpr_blockwise_shift_scale` with one scale per channel or per tensor, and
-    `dequantize` of a constant.
+    `constexpr_affine_dequantize`, `constexpr_blockwise_shift_scale` with one scale per channel or per tensor,
+    `constexpr_lut_to_dense` with a palette of such codes, and `dequantize` of a constant.
     """
     program = load_program(Path(path))
     constants = _constants(program)
+    makers = {operation.outputs[0].name: operation for operation in program.operations if operation.outputs}
     found = {}
     for operation in program.operations:
-        tensor = _integers(operation, constants)
+        if operation.type == "constexpr_lut_to_dense":
+            tensor = _from_palette(operation, makers, constants)
+        else:
+            tensor = _integers(operation, constants)
         if tensor is not None:
             found[operation.outputs[0].name] = tensor
     return found
@@ -185,6 +189,23 @@ def _integers(operation: MilOperation, constants: dict[str, np.ndarray]) -> Inte
         axis = int(values["axis"]) % codes.ndim if values.get("axis") is not None and scale.ndim else None
     zeros = np.zeros(scale.shape) if zero_point is None else np.broadcast_to(zero_point, scale.shape)
     return IntegerTensor(codes, scale.astype(np.float32), zeros.astype(np.int32), axis)
+
+
+def _from_palette(
+    operation: MilOperation, makers: dict[str, MilOperation], constants: dict[str, np.ndarray]
+) -> IntegerTensor | None:
+    """The codes looked up in a palette of codes, one scale per channel; None for a palette of real numbers."""
+    (lut,) = operation.inputs["lut"] if isinstance(operation.inputs.get("lut"), tuple) else ("",)
+    indices, maker = _constant(operation.inputs["indices"], constants), makers.get(lut)
+    if maker is None or maker.type != "constexpr_blockwise_shift_scale" or "vector_axis" in operation.inputs:
+        return None
+    palette = _integers(maker, constants)
+    if palette is None or palette.zero_point.any():
+        return None
+    tables = palette.codes.reshape(-1, palette.codes.shape[-2])
+    if (tables != tables[0]).any() or palette.codes.shape[-1] != 1:
+        return None
+    return IntegerTensor(tables[0][indices], palette.scale, palette.zero_point, palette.axis)
 
 
 def _constants(program: MilProgram) -> dict[str, np.ndarray]:

@@ -107,7 +107,12 @@ def _computes(graph: OnnxGraph, node: Any) -> bool:
         return False
     if all(graph.origin(name) in graph.constants for name in node.input if name):
         return False
-    return any(_is_real(graph, name) for name in (*node.input, *node.output)) or node.op_type in _INTEGER_OPERATORS
+    on_codes = node.op_type in _INTEGER_OPERATORS or _clips_codes(graph, node)
+    return on_codes or any(_is_real(graph, name) for name in (*node.input, *node.output))
+
+
+def _clips_codes(graph: OnnxGraph, node: Any) -> bool:
+    return node.op_type == "Clip" and graph.dtype(node.output[0]) in (np.int8, np.uint8)
 
 
 def _is_real(graph: OnnxGraph, name: str) -> bool:
@@ -119,7 +124,7 @@ def _is_real(graph: OnnxGraph, name: str) -> bool:
 
 def _obstacle(graph: OnnxGraph, node: Any) -> str:
     """What keeps a node from running on integers; empty if nothing does."""
-    if node.op_type in _INTEGER_OPERATORS:
+    if node.op_type in _INTEGER_OPERATORS or _clips_codes(graph, node):
         return ""
     if node.op_type in ("Relu", "Clip"):
         return _activation_obstacle(graph, node)
@@ -130,6 +135,8 @@ def _obstacle(graph: OnnxGraph, node: Any) -> str:
     for name in node.input[:reads]:
         if name and not _dequantized(graph, name):
             return f"input {name} is not dequantized codes"
+        if name and graph.stored_bits(graph.producers[name].input[0]) < 8 and not _is_unpacked(graph, name):
+            return f"input {name} is dequantized from packed codes, which have no integer kernel; cast them to int8"
         if name and _is_shared_int8(graph, graph.producers[name].input[0]):
             return f"input {name} is int8 with several readers, which x86 runs in float; make it uint8"
     return writes(graph, node) or _shared_outputs(graph, node)
@@ -145,7 +152,7 @@ def _shared_outputs(graph: OnnxGraph, node: Any) -> str:
 
 def _is_shared_int8(graph: OnnxGraph, codes: str) -> bool:
     """Whether computed int8 codes reach more than one operator."""
-    if codes in graph.constants or graph.dtype(codes) != np.int8:
+    if graph.origin(codes) in graph.constants or graph.dtype(codes) != np.int8:
         return False
     dequantizers = graph.consumers.get(codes, [])
     reached = [reader for node in dequantizers for reader in graph.consumers.get(node.output[0], [])]
@@ -156,6 +163,11 @@ def _is_shared_int8(graph: OnnxGraph, codes: str) -> bool:
 def _dequantized(graph: OnnxGraph, name: str) -> bool:
     producer = graph.producers.get(name)
     return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def _is_unpacked(graph: OnnxGraph, name: str) -> bool:
+    """Whether the codes behind a dequantize were cast to a whole byte, which ONNX Runtime does once, at loading."""
+    return graph.producers[name].input[0] in graph.unpacked
 
 
 def _must_quantize(graph: OnnxGraph, node: Any) -> str:

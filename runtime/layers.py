@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch.export import ExportedProgram
 
-from .macs import count_program
+from ..quant.scheme import NAMED_BITS
+from .macs import CountedOperation, count_program
 from .reference import Reference, program_values
 from .samples import Samples
 
@@ -19,7 +20,7 @@ class Layer:
         module: path of its PyTorch module.
         operator: ATen name.
         macs: multiply-accumulates for one sample.
-        precision: `int8` or `float32`.
+        precision: `float32`, or what a scheme of its bits is called: `int8`, `w4a8`, `binary`, ...
         sqnr_db: signal to quantization noise of its value against the float program, in dB; None where not quantized.
     """
 
@@ -34,9 +35,18 @@ class Layer:
 def layer_table(program: ExportedProgram) -> list[Layer]:
     """The layers of a program in order, without errors."""
     return [
-        Layer(op.name, op.module, op.operator, op.macs, "int8" if op.bits == 8 else f"float{op.bits}", None)
+        Layer(op.name, op.module, op.operator, op.macs, _precision(op), None)
         for op in count_program(program).operations
     ]
+
+
+def _precision(operation: CountedOperation) -> str:
+    """What a scheme of the operation's bits is called; a product of two activations has the same bits twice."""
+    if operation.bits > 8:
+        return f"float{operation.bits}"
+    weight, activation = operation.weight_bits or operation.bits, operation.activation_bits or operation.bits
+    named = {pair: name for name, pair in NAMED_BITS.items()}
+    return named.get((weight, activation), f"w{weight}a{activation}")
 
 
 def with_errors(layers: list[Layer], floating: Reference, quantized: Reference, samples: Samples) -> list[Layer]:

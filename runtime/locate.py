@@ -16,8 +16,8 @@ from .samples import Samples
 from .session import Session
 
 _LEAST_STEPS = 2.5  # kernels round a requantization to a neighbouring code, a softmax or a mean to the one after it
-# For values in float: largest difference over the value's own largest, in hundredths.
-_LEAST_HUNDREDTHS = {"float32": 0.1, "float16": 5.0, "int8": 0.1}
+# For values in float: largest difference over the value's own largest, in hundredths; half precision rounds more.
+_LEAST_HUNDREDTHS, _LEAST_HUNDREDTHS_HALF = 0.1, 5.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class _Replay:
     def __init__(self, reference: Reference, artifact: Artifact, session: Session, samples: Samples):
         self.reference = reference
         self.runs = [(sample, session.intermediates(sample)) for sample in samples]
-        self.least_hundredths = _LEAST_HUNDREDTHS[artifact.precision]
+        self.least_hundredths = _LEAST_HUNDREDTHS_HALF if artifact.precision == "float16" else _LEAST_HUNDREDTHS
         self.outputs = output_values(reference.program, reference.output_names)
         nodes = reference.program.graph.nodes
         self.trusted = {*self.outputs, *(node.args[0].name for node in nodes if node.target is QUANTIZE)}

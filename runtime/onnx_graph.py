@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import BadInput
 from .border import first_line
-from .onnx_session import attributes_of, constants_of, load_onnx
+from .onnx_session import PACKED_BITS, attributes_of, constants_of, load_onnx, unpacked_codes
 
 # Operators whose output holds input values unchanged, in another order or shape.
 MOVES = frozenset(
@@ -44,6 +44,7 @@ class OnnxGraph:
         inputs, outputs: names.
         producers: value name -> the node that computes it.
         consumers: value name -> the nodes that read it.
+        unpacked: codes that a Cast widens to int8 or uint8 -> the constant that it widens.
     """
 
     def __init__(self, graph: Any, path: Path):
@@ -56,6 +57,8 @@ class OnnxGraph:
         for node in self.nodes:
             for name in dict.fromkeys(node.input):
                 self.consumers.setdefault(name, []).append(node)
+        self.unpacked = unpacked_codes(graph, self.constants)
+        self._packed = {t.name: PACKED_BITS[t.data_type] for t in graph.initializer if t.data_type in PACKED_BITS}
         self._types = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)}
 
     attributes = staticmethod(attributes_of)
@@ -88,15 +91,22 @@ class OnnxGraph:
         """Bits of an operand: of its codes where it was dequantized, else of its type; moves are looked through."""
         node = self.producers.get(name)
         if node is not None and node.op_type == "DequantizeLinear":
-            return self.dtype(node.input[0]).itemsize * 8
+            return self.stored_bits(node.input[0])
         if node is not None and node.op_type in MOVES:
             moved = node.input if node.op_type == "Concat" else node.input[:1]
             return max(self.bits(source) for source in moved)
         return self.dtype(name).itemsize * 8
 
+    def stored_bits(self, name: str) -> int:
+        """Bits that one element takes where it is stored: 4 for `INT4`, and for what is cast from it."""
+        stored = self.unpacked.get(name, name)
+        return self._packed.get(stored) or self.dtype(stored).itemsize * 8
+
     def origin(self, name: str) -> str:
-        """The constant or computed value that `name` is, behind moves and dequantizing."""
+        """The constant or computed value that `name` is, behind moves, dequantizing and the unpacking of codes."""
         node = self.producers.get(name)
+        if name in self.unpacked:
+            return self.unpacked[name]
         through = node is not None and node.op_type in MOVES | {"DequantizeLinear"} and name not in self.constants
         return self.origin(node.input[0]) if node is not None and through else name
 
@@ -106,7 +116,9 @@ class OnnxGraph:
 
     def _is_parameter(self, name: str, array: np.ndarray) -> bool:
         readers = self.consumers.get(name, [])
-        if any(node.op_type in _CODES_AT and node.input[_CODES_AT[node.op_type]] == name for node in readers):
+        spelled = {name, *(wide for wide, stored in self.unpacked.items() if stored == name)}
+        codes = [node for wide in spelled for node in self.consumers.get(wide, []) if node.op_type in _CODES_AT]
+        if any(node.input[_CODES_AT[node.op_type]] in spelled for node in codes):
             return True
         only_scales = all(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in readers)
         return array.ndim > 0 and array.dtype.kind == "f" and not only_scales

@@ -20,6 +20,8 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
 }
+# Element types below a byte, by their numbers in onnx.proto: UINT4, INT4, UINT2, INT2.
+PACKED_BITS = {21: 4, 22: 4, 25: 2, 26: 2}
 # uint8 codes are read as int8: both code and zero point move by 128, which changes no value.
 _UNSIGNED_SHIFT = 128
 
@@ -47,8 +49,10 @@ class OnnxSession:
         """Every value computed on the way, by its name in the file, with graph optimisation off.
 
         Without optimisation a quantized graph runs as it is written: float operators between quantize/dequantize.
+        Codes that a Clip reads are shown by the real values that they stand for too, `x_codes` as `x_real`.
         """
         model = load_onnx(self.path)
+        _show_clipped(model.graph)
         declared = {output.name for output in model.graph.output}
         for node in model.graph.node:
             for name in node.output:
@@ -78,6 +82,19 @@ def load_onnx(path: Path) -> Any:
     return model
 
 
+def _show_clipped(graph: Any) -> None:
+    from onnx import helper
+
+    quantizers = {node.output[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+    names = {name for node in graph.node for name in node.output}
+    for codes in [node.input[0] for node in graph.node if node.op_type == "Clip" and node.input[0] in quantizers]:
+        real = f"{codes.removesuffix('_codes')}_real"
+        if real not in names:
+            inputs = [codes, *quantizers[codes].input[1:]]
+            graph.node.append(helper.make_node("DequantizeLinear", inputs, [real], name=real))
+            names.add(real)
+
+
 def read_weights(path: Path) -> dict[str, IntegerTensor]:
     """The integer initializers that a DequantizeLinear gives meaning to, in PyTorch's layout, by initializer name.
 
@@ -85,6 +102,7 @@ def read_weights(path: Path) -> dict[str, IntegerTensor]:
     """
     graph = load_onnx(path).graph
     constants = constants_of(graph, path)
+    unpacked = unpacked_codes(graph, constants)
     turned = {
         node.input[1]
         for node in graph.node
@@ -92,28 +110,45 @@ def read_weights(path: Path) -> dict[str, IntegerTensor]:
     }
     weights = {}
     for node in graph.node:
-        if node.op_type == "DequantizeLinear" and all(name in constants for name in node.input if name):
-            weight = _integer_tensor(node, constants)
-            weights[node.input[0]] = _transposed(weight) if node.output[0] in turned else weight
+        codes = unpacked.get(node.input[0], node.input[0]) if node.input else ""
+        if node.op_type == "DequantizeLinear" and all(name in constants for name in (codes, *node.input[1:]) if name):
+            weight = _integer_tensor(node, constants[codes], constants)
+            weights[codes] = _transposed(weight) if node.output[0] in turned else weight
     return weights
 
 
 def read_activation_scales(path: Path) -> dict[str, tuple[float, int]]:
     """(scale, zero point on the int8 side) of every value that a QuantizeLinear turns to integers.
 
-    The key is the real value's name; a value quantized a second time is kept under its integer's name.
+    The key is the real value's name; a value quantized a second time is kept under its integer's name. Codes that a
+    Clip cuts stand for a value of their own, named by the Clip's output without its `_codes`.
     """
     graph = load_onnx(path).graph
     constants = constants_of(graph, path)
     scales: dict[str, tuple[float, int]] = {}
+    quantized: dict[str, tuple[float, int]] = {}
     for node in graph.node:
+        if node.op_type == "Clip" and node.input[0] in quantized:
+            scales[node.output[0].removesuffix("_codes")] = quantized[node.input[0]]
         if node.op_type != "QuantizeLinear" or not _has_one_scale(node, constants):
             continue
         zero = constants[node.input[2]] if len(node.input) > 2 else np.zeros((), np.uint8)
         shift = _UNSIGNED_SHIFT if zero.dtype == np.uint8 else 0
         name = node.output[0] if node.input[0] in scales else node.input[0]
-        scales[name] = (float(constants[node.input[1]].item()), int(zero.item()) - shift)
+        scales[name] = quantized[node.output[0]] = (float(constants[node.input[1]].item()), int(zero.item()) - shift)
     return scales
+
+
+def unpacked_codes(graph: Any, constants: dict[str, np.ndarray]) -> dict[str, str]:
+    """Output of each Cast that widens constant codes to int8 or uint8 -> the constant's name."""
+    import onnx
+
+    wide = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    return {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Cast" and node.input[0] in constants and attributes_of(node)["to"] in wide
+    }
 
 
 def _has_one_scale(node: Any, constants: dict[str, np.ndarray]) -> bool:
@@ -122,7 +157,7 @@ def _has_one_scale(node: Any, constants: dict[str, np.ndarray]) -> bool:
 
 
 def constants_of(graph: Any, path: Path) -> dict[str, np.ndarray]:
-    """Initializers and Constant nodes by name.
+    """Initializers and Constant nodes by name; packed integers, of less than a byte each, come as int8 or uint8.
 
     Raises:
         BadInput: one does not hold as many values as its shape says; `path` is named.
@@ -138,7 +173,9 @@ def _array(tensor: Any, name: str, path: Path) -> np.ndarray:
     from onnx import numpy_helper
 
     try:
-        return numpy_helper.to_array(tensor)
+        array = numpy_helper.to_array(tensor)
+        packed = tensor.data_type in PACKED_BITS
+        return array.astype(np.uint8 if array.dtype.name.startswith("u") else np.int8) if packed else array
     except (ValueError, TypeError, KeyError) as error:
         raise BadInput(f"{path}: constant {name} is damaged ({first_line(error)}); export it again") from error
 
@@ -150,8 +187,7 @@ def attributes_of(node: Any) -> dict[str, Any]:
     return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _integer_tensor(node: Any, constants: dict[str, np.ndarray]) -> IntegerTensor:
-    codes = constants[node.input[0]]
+def _integer_tensor(node: Any, codes: np.ndarray, constants: dict[str, np.ndarray]) -> IntegerTensor:
     scale = constants[node.input[1]].astype(np.float32)
     stored_zero = constants[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, codes.dtype)
     zero_point = stored_zero.astype(np.int32)

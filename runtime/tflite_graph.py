@@ -66,11 +66,14 @@ class TfliteTensor:
         return self.scale.size > 0
 
     @property
+    def element_bits(self) -> int:
+        """Bits of one value as stored."""
+        return _BITS.get(self.dtype) or np.dtype(self.dtype).itemsize * 8
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of its values, packed where the type is below one byte."""
-        bits = _BITS.get(self.dtype)
-        elements = int(np.prod(self.shape, dtype=np.int64))
-        return (elements * bits + 7) // 8 if bits else elements * np.dtype(self.dtype).itemsize
+        return -(-int(np.prod(self.shape, dtype=np.int64)) * self.element_bits // 8)
 
 
 @dataclass(frozen=True)

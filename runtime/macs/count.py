@@ -14,7 +14,9 @@ class CountedOperation:
         operator: `aten.conv2d.default`, `Conv`, `CONV_2D`.
         module: path of the PyTorch module that calls it; empty where it is not known.
         macs: multiply-accumulates of this call.
-        bits: the wider of its operands: 8 where both are integer codes, 16 or 32 in floating point.
+        bits: the wider of its operands: 1 to 8 where both are integer codes, 16 or 32 in floating point.
+        weight_bits, activation_bits: of its constant and of its computed operands, counted on a program; None where it
+            has none.
     """
 
     name: str
@@ -22,6 +24,8 @@ class CountedOperation:
     module: str
     macs: int
     bits: int
+    weight_bits: int | None = None
+    activation_bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,15 @@ class MacCount:
         parameters: elements of weights, biases and norm parameters that the graph reads; not running statistics,
             scales, zero points, shapes or indices.
         weight_bytes: bytes, as stored, of the constants that counted operators multiply by; biases left out.
+        weight_bits: bits that those constants need: a program stores a ±1 as an int8, and needs one bit for it. For a
+            file, the bits of the types in which it stores them.
     """
 
     operations: tuple[CountedOperation, ...]
     uncounted: tuple[str, ...]
     parameters: int
     weight_bytes: int
+    weight_bits: int = 0
 
     @property
     def total(self) -> int:

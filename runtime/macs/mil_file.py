@@ -43,7 +43,8 @@ def count_coreml(path: Path, modules: Mapping[str, str] | None = None) -> MacCou
         operations.append(CountedOperation(name, operation.type, (modules or {}).get(name, ""), macs, bits))
         for operand in operands:
             weights.update(graph.weights_behind(operand))
-    return MacCount(tuple(operations), tuple(uncounted), graph.parameters(), sum(weights.values()))
+    size = sum(-(-bits // 8) for bits in weights.values())
+    return MacCount(tuple(operations), tuple(uncounted), graph.parameters(), size, sum(weights.values()))
 
 
 def _shapes(operation: MilOperation, graph: CoremlGraph, *parameters: str) -> list[tuple[int, ...]]:

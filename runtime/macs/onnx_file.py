@@ -42,9 +42,10 @@ def count_onnx(
         module = (modules or {}).get(name, "")
         operations.append(CountedOperation(name, node.op_type, module, macs, bits))
         behind = [graph.origin(node.input[i]) for i in operands]
-        weights.update({origin: graph.constants[origin] for origin in behind if origin in graph.constants})
-    size = sum(array.nbytes for array in weights.values())
-    return MacCount(tuple(operations), tuple(uncounted), graph.parameters(), size)
+        weights.update({origin: graph.stored_bits(origin) for origin in behind if origin in graph.constants})
+    sizes_bits = [graph.constants[name].size * each for name, each in weights.items()]
+    size = sum(-(-count // 8) for count in sizes_bits)
+    return MacCount(tuple(operations), tuple(uncounted), graph.parameters(), size, sum(sizes_bits))
 
 
 def _convolution(weight: int) -> Callable[[Any, OnnxGraph], int]:

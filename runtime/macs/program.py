@@ -1,7 +1,7 @@
 """Counts on a `torch.export` program, in its training form or after decompositions, float or quantized.
 
 A quantized program holds integer codes behind `quantized_decomposed` dequantize nodes; an operand that comes from one
-has the codes' bits, also through operators that only move values.
+has the bits that the codes need, also through operators that only move values.
 """
 
 from collections.abc import Callable
@@ -36,12 +36,15 @@ def count_program(program: ExportedProgram) -> MacCount:
         except ValueError:
             uncounted.append(f"{node.target} ({node.name})")
             continue
-        bits = state.own_bits(node) if packet(node) in _ATTENTION else max(state.bits(node, i) for i in operands)
-        operations.append(CountedOperation(node.name, str(node.target), module_of(node), macs, bits))
+        fixed = [i for i in operands if state.constants_behind(node, (i,))]
+        weight = max((state.bits(node, i) for i in fixed), default=None)
+        activation = max((state.bits(node, i) for i in operands if i not in fixed), default=None)
+        bits = state.own_bits(node) if packet(node) in _ATTENTION else max(weight or 0, activation or 0)
+        own = CountedOperation(node.name, str(node.target), module_of(node), macs, bits, weight, activation)
+        operations.append(own)
         weights.update(state.constants_behind(node, operands))
-    return MacCount(
-        tuple(operations), tuple(uncounted), state.parameters(), sum(tensor.nbytes for tensor in weights.values())
-    )
+    size, needed = sum(tensor.nbytes for tensor in weights.values()), sum(map(state.needed_bits, weights))
+    return MacCount(tuple(operations), tuple(uncounted), state.parameters(), size, needed)
 
 
 def module_of(node: Node) -> str:

@@ -10,6 +10,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
+from ...export.code_bits import bits_of_codes, bits_of_limits
+
 _STORED = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 # Operators that move values without changing them, beside views.
 _MOVED_BY = (
@@ -59,12 +61,19 @@ class State:
 
     def own_bits(self, node: Node) -> int:
         """Bits of the dtype that the node computes."""
-        return _bits_of(node)
+        return self._bits_of(node)
 
     def bits(self, node: Node, argument: int) -> int:
         """Bits of an operand: of its integer codes where it was dequantized, else of its dtype."""
         operands = _nodes(arguments(node)[argument])
-        return max(_bits_of(origin) for operand in operands for origin in _origins(operand))
+        return max(self._bits_of(origin) for operand in operands for origin in _origins(operand))
+
+    def needed_bits(self, name: str) -> int:
+        """Bits that a stored tensor needs: of its codes where it is dequantized, else of its dtype."""
+        tensor, placeholder = self._by_target(name)
+        limits = [_limits(user) for user in placeholder.users if _is_dequantize(user) and user.args[0] is placeholder]
+        each = max((bits_of_codes(tensor.numpy(), *pair) for pair in limits), default=tensor.dtype.itemsize * 8)
+        return tensor.numel() * each
 
     def constants_behind(self, node: Node, operands: tuple[int, ...]) -> dict[str, Tensor]:
         """Stored tensors that the operands are made of, by name."""
@@ -86,6 +95,20 @@ class State:
             if any(_reads_values(user, node) for user in node.users):
                 counted[spec.target] = self._tensor(node.name).numel()
         return sum(counted.values())
+
+    def _bits_of(self, origin: Node) -> int:
+        """Of a dequantize: the bits that its codes need. Of anything else: its dtype's."""
+        if not _is_dequantize(origin):
+            value = origin.meta["val"]
+            return (value[0] if isinstance(value, list | tuple) else value).dtype.itemsize * 8
+        source = _nodes(arguments(origin)[0])[0]
+        if source.name in self._stored:
+            return bits_of_codes(self._tensor(source.name).numpy(), *_limits(origin))
+        return 1 if _limits(origin) == (-1, 1) and _is_sign(source) else bits_of_limits(*_limits(origin))
+
+    def _by_target(self, target: str) -> tuple[Tensor, Node]:
+        name = next(name for name, spec in self._stored.items() if spec.target == target)
+        return self._tensor(name), next(node for node in self._program.graph.nodes if node.name == name)
 
     def _tensor(self, name: str) -> Tensor:
         target = self._stored[name].target
@@ -150,14 +173,17 @@ def _is_dequantize(node: Node) -> bool:
     return str(node.target).startswith("quantized_decomposed.dequantize")
 
 
-def _bits_of(origin: Node) -> int:
-    """Of a dequantize: the bits that its range of codes needs. Of anything else: its dtype's."""
-    if _is_dequantize(origin):
-        first = 4 if "per_channel" in str(origin.target) else 3
-        low, high = arguments(origin)[first : first + 2]
-        return (int(high) - int(low)).bit_length()
-    value = origin.meta["val"]
-    return (value[0] if isinstance(value, list | tuple) else value).dtype.itemsize * 8
+def _limits(dequantize: Node) -> tuple[int, int]:
+    """The least and the largest code of a dequantize."""
+    first = 4 if "per_channel" in str(dequantize.target) else 3
+    low, high = arguments(dequantize)[first : first + 2]
+    return int(low), int(high)
+
+
+def _is_sign(quantize: Node) -> bool:
+    """Whether a quantize to -1..1 reads a clamped value: of activations only signs have these limits, never a zero."""
+    source = arguments(quantize)[0] if quantize.op == "call_function" else None
+    return isinstance(source, Node) and packet(source) == "aten.clamp"
 
 
 def _reads_values(user: Node, node: Node) -> bool:

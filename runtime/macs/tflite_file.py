@@ -35,8 +35,10 @@ def count_tflite(path: Path, modules: Mapping[str, str] | None = None) -> MacCou
         operands = [inputs[place] for place in places]
         bits = max(_bits(tensor) for tensor in operands)
         operations.append(CountedOperation(name, operator.name, (modules or {}).get(name, ""), macs, bits))
-        weights.update({tensor.index: tensor.size_bytes for tensor in operands if tensor.is_constant})
-    return MacCount(tuple(operations), tuple(uncounted), _parameters(graph), sum(weights.values()))
+        weights.update({tensor.index: tensor for tensor in operands if tensor.is_constant})
+    size = sum(tensor.size_bytes for tensor in weights.values())
+    bits = sum(_bits(tensor) * prod(tensor.shape) for tensor in weights.values())
+    return MacCount(tuple(operations), tuple(uncounted), _parameters(graph), size, bits)
 
 
 def _inputs(graph: TfliteGraph, operator: TfliteOperator) -> list[TfliteTensor]:
@@ -44,7 +46,7 @@ def _inputs(graph: TfliteGraph, operator: TfliteOperator) -> list[TfliteTensor]:
 
 
 def _bits(tensor: TfliteTensor) -> int:
-    return tensor.size_bytes * 8 // max(1, prod(tensor.shape))
+    return tensor.element_bits
 
 
 def _parameters(graph: TfliteGraph) -> int:
