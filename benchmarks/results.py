@@ -32,7 +32,7 @@ def page() -> str:
         "Written by `python -m offramp.benchmarks.results` from recorded runs; not edited by hand.\n",
     ]
     parts += [_zoo(recorded_results())]
-    for name, render in (("int8", _int8), ("export_time", _export_time)):
+    for name, render in (("int8", _int8), ("export_time", _export_time), ("gate", _gate)):
         path = _RECORDS / f"{name}.json"
         if path.is_file():
             parts.append(render(read_json(path)))
@@ -43,13 +43,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", action="store_true", help="read a benchmark's output and keep its last line")
     if parser.parse_args(argv).keep:
-        document = json.loads(sys.stdin.read().strip().splitlines()[-1])
-        write_json(_RECORDS / f"{document['benchmark']}.json", document)
+        keep(json.loads(sys.stdin.read().strip().splitlines()[-1]))
         return 0
     for path, text in ((_PAGE, page()), (_README, readme(_README.read_text(encoding="utf-8")))):
         with atomic_path(path) as beside:
             beside.write_text(text, encoding="utf-8")
     return 0
+
+
+def keep(document: dict[str, Any]) -> None:
+    """Records a benchmark's document, from which the page is written."""
+    write_json(_RECORDS / f"{document['benchmark']}.json", document)
 
 
 def readme(text: str) -> str:
@@ -149,6 +153,32 @@ def _export_time(document: dict[str, Any]) -> str:
         "| --- | --- |",
         *(f"| {name} | {seconds:.2f} |" for name, seconds in document["seconds"].items()),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def _gate(document: dict[str, Any]) -> str:
+    clean = document["clean"]
+    rows = [*document["damaged"], *document["worse"]]
+    alarms, compared = sum(not row["holds"] for row in clean), sum(row["accuracies"] for row in clean)
+    fixed = sum(row["fixed_alarms"] for row in clean)
+    lines = [
+        "## The regression gate\n",
+        f"`python -m offramp.benchmarks.gate` on {document['machine']}: `{document['system']}`, {document['epochs']} "
+        "epochs on digits,",
+        "float32 and int8 in three targets, on the same 500 held-out samples, under the default tolerances.",
+        f"{len(clean)} clean repetitions with other training seeds and calibration samples: {alarms} alarms. On their "
+        f"{compared} accuracies a fixed",
+        f"tolerance of 0.5% would have raised {fixed}; their accuracy moved by "
+        f"{min(row['change']['low'] for row in clean):+.1%} to {max(row['change']['high'] for row in clean):+.1%}.\n",
+        "| regression | gate | accuracy | least p | what it names |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        named = [*row["moved"], *(f"{f['artifact']} at `{f['module']}`" for f in row["faults"])]
+        lines.append(
+            f"| {row['what']} | {'holds' if row['holds'] else 'fails'} | {row['change']['low']:+.1%} to "
+            f"{row['change']['high']:+.1%} | {row['least_p']:.2g} | {', '.join(named)} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -13,8 +13,15 @@ INSTALLED = any(found.value == PLUGIN for found in entry_points(group="pytest11"
 
 
 @pytest.fixture
-def project(pytester, care_dist):
-    """A user's project whose one test holds a dist to its baseline; gives a function that runs pytest in it."""
+def run(pytester):
+    """Runs pytest with the plugin in a user's project."""
+    plugin = () if INSTALLED else ("-p", PLUGIN)
+    return lambda *options: pytester.runpytest_inprocess(*plugin, "-p", "no:cacheprovider", *options)
+
+
+@pytest.fixture
+def project(run, pytester, care_dist):
+    """The same, in a project whose one test holds a dist to its baseline."""
     pytester.makepyfile(
         f"""
         def test_the_network(offramp_check):
@@ -22,8 +29,7 @@ def project(pytester, care_dist):
             assert document["name"] == "care_xxs"
         """
     )
-    plugin = () if INSTALLED else ("-p", PLUGIN)
-    return lambda *options: pytester.runpytest_inprocess(*plugin, "-p", "no:cacheprovider", *options)
+    return run
 
 
 def spoiled(path: Path) -> None:
@@ -66,15 +72,15 @@ def test_a_baseline_may_have_a_name_of_its_own(project, pytester, care_dist):
     assert (pytester.path / "tests/baselines/nightly.json").is_file()
 
 
-def test_a_dist_that_is_none_is_one_line(project, pytester):
+def test_a_dist_that_is_none_is_one_line(run, pytester):
     pytester.makepyfile("def test_it(offramp_check): offramp_check('nowhere', recorded=True)")
-    result = project()
+    result = run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*BadInput: nowhere: holds no manifest.json*"])
 
 
-def test_the_options_are_in_the_help(project):
-    result = project("--help")
+def test_the_options_are_in_the_help(run):
+    result = run("--help")
     result.stdout.fnmatch_lines(["*--offramp-baselines=DIR*", "*--offramp-update*"])
     assert "offramp_baselines" in result.stdout.str()
 
