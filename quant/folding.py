@@ -6,6 +6,8 @@
 3. Any other batch norm becomes one multiplication and one addition per channel.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
@@ -17,6 +19,33 @@ aten = torch.ops.aten
 _CONVOLUTIONS = {aten.conv1d.default, aten.conv2d.default}
 _TRANSPOSED = {aten.conv_transpose2d.input, aten.conv_transpose1d.default}
 _LINEAR = {aten.linear.default}
+_FOLDED = "offramp_folded"  # in a layer's meta: some batch norm was folded into it
+_UNFOLDED = "offramp_unfolded"  # in a layer's meta: what it was before a batch norm was folded into it
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A batch norm in evaluation: (x - mean) / sqrt(variance + epsilon) * gain + offset, each (channels,)."""
+
+    gain: Tensor
+    offset: Tensor
+    mean: Tensor
+    variance: Tensor
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """A layer's weight and bias before the batch norm behind it was folded into them."""
+
+    weight: Tensor
+    bias: Tensor | None
+    norm: Norm
+
+
+def unfolded(node: Node) -> Unfolded | None:
+    """The layer as it was before exactly one batch norm behind it was folded in; None where it was not so."""
+    return node.meta.get(_UNFOLDED)
 
 
 def fold_batch_norms(module: GraphModule) -> None:
@@ -51,6 +80,14 @@ def _affine(module: GraphModule, node: Node) -> tuple[Tensor, Tensor]:
     return scale, shift
 
 
+def _norm(module: GraphModule, node: Node) -> Norm:
+    _, weight, bias, mean, variance, _, _, epsilon = node.args[:8]
+    running = constant_of(module, mean), constant_of(module, variance)
+    gain = constant_of(module, weight) if isinstance(weight, Node) else torch.ones_like(running[0])
+    offset = constant_of(module, bias) if isinstance(bias, Node) else torch.zeros_like(running[0])
+    return Norm(*(value.clone().float() for value in (gain, offset, *running)), float(epsilon))
+
+
 def _folds_backward(norm: Node, source: Node) -> bool:
     weighted = source.target in _CONVOLUTIONS | _TRANSPOSED | _LINEAR and is_constant(source.args[1])
     channels_last_only = source.target not in _LINEAR or norm.meta["val"].ndim == 2
@@ -70,6 +107,8 @@ def _into_producer(module: GraphModule, norm: Node, source: Node, scale: Tensor,
     weight_node = source.args[1]
     assert isinstance(weight_node, Node)
     weight = constant_of(module, weight_node).double()
+    before = Unfolded(weight.float(), _bias_or_none(module, source), _norm(module, norm))
+    is_first = _FOLDED not in source.meta
     if source.target in _TRANSPOSED:  # (in, out / groups, kh, kw)
         groups = source.args[6] if len(source.args) > 6 else 1
         assert isinstance(groups, int)
@@ -79,6 +118,8 @@ def _into_producer(module: GraphModule, norm: Node, source: Node, scale: Tensor,
         folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
     bias = _bias(module, source, len(scale)) * scale + shift
     _set_weights(module, source, folded, bias)
+    if is_first:
+        source.meta[_UNFOLDED] = before
     norm.replace_all_uses_with(source)
     module.graph.erase_node(norm)
 
@@ -109,6 +150,11 @@ def _as_arithmetic(module: GraphModule, norm: Node, source: Node, scale: Tensor,
     module.graph.erase_node(norm)
 
 
+def _bias_or_none(module: GraphModule, node: Node) -> Tensor | None:
+    bias = node.args[2] if len(node.args) > 2 else None
+    return constant_of(module, bias).float() if isinstance(bias, Node) else None
+
+
 def _bias(module: GraphModule, node: Node, channels: int) -> Tensor:
     bias = node.args[2] if len(node.args) > 2 else None
     return constant_of(module, bias).double() if isinstance(bias, Node) else torch.zeros(channels, dtype=torch.double)
@@ -120,3 +166,5 @@ def _set_weights(module: GraphModule, node: Node, weight: Tensor, bias: Tensor) 
     weight_node = insert_constant(module, node, f"{name}_weight_folded", weight.float())
     bias_node = insert_constant(module, node, f"{name}_bias_folded", bias.float())
     node.args = (node.args[0], weight_node, bias_node, *node.args[3:])
+    node.meta[_FOLDED] = True
+    node.meta.pop(_UNFOLDED, None)

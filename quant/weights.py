@@ -76,7 +76,7 @@ def least_weight_scale(bias: Tensor, input_scale: float) -> Tensor:
 def quantize_bias(bias: Tensor, input_scale: float, weight: IntegerTensor) -> IntegerTensor:
     """int32 codes at scale s_x * s_w, per channel, the form that every integer kernel adds to its accumulator."""
     scale = (np.float32(input_scale) * weight.scale).astype(np.float32)
-    codes = np.round(bias.double().numpy() / scale.astype(np.float64))
+    codes = np.round(bias.detach().double().numpy() / scale.astype(np.float64))
     codes = np.clip(codes, -(2**31) + 1, 2**31 - 1).astype(np.int32)
     return IntegerTensor(codes, scale, np.zeros(len(scale), dtype=np.int32), 0)
 
