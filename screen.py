@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .gate.wording import COLUMNS, lines_of, rows_of
+from .gate.wording import lines_of, tables_of
 from .runtime.report.wording import bytes_text, count_text, milliseconds, percent_text, steps_text
 
 # Into a file or a pipe, lines are as long as they need to be.
@@ -99,12 +99,18 @@ def show_run(document: dict[str, Any]) -> None:
 @_literally
 def show_program(document: dict[str, Any]) -> None:
     """A quantized program against its float network."""
-    floating, integer = document["float"]["accuracy"], document["int8"]
+    floating, integer, scheme = document["float"]["accuracy"], document["quantized"], document["scheme"]
     _console.print(f"[bold]{document['program']}[/]  on {document['samples']}")
     _console.print(
-        f"float accuracy {percent_text(floating)}, int8 {percent_text(integer['accuracy'])}, "
+        f"float accuracy {percent_text(floating)}, {scheme} {percent_text(integer['accuracy'])}, "
         f"agreement {percent_text(integer['agreement'])}"
     )
+    kept = [layer for layer in document["layers"] if layer["reason"]]
+    if kept:
+        table = _table("layer", "weight bits", "input bits", "why not as the scheme says")
+        for layer in kept:
+            table.add_row(layer["module"], str(layer["weight"]), str(layer["activation"]), layer["reason"])
+        _console.print(table)
     table = _table("stays in float", "module", "why")
     for entry in document["float_operators"]:
         table.add_row(entry["operator"], entry["module"] or "(network)", entry["reason"])
@@ -121,18 +127,17 @@ def show_files(document: dict[str, Any]) -> None:
     _console.print(f"[bold]{document['folder']}[/]")
     _console.print(table)
     for target, ratio in document["bytes_ratio"].items():
-        _console.print(f"{target}: int8 is {ratio:.3f} of float32")
+        _console.print(f"{target}: quantized is {ratio:.3f} of float32")
 
 
 def show_check(document: dict[str, Any]) -> None:
     """What moved, every accuracy with what its samples say, faults with their layer, and the verdict."""
     for line in lines_of(document):
         _console.print(escape(line), soft_wrap=True)
-    if document["compared"]:
-        table = _table(*COLUMNS)
-        for cells in rows_of(document):
-            style = None if cells[-1] == "holds" else "red"
-            table.add_row(*map(escape, cells), style=style)
+    for columns, rows in tables_of(document):
+        table = _table(*columns)
+        for cells in rows:
+            table.add_row(*map(escape, cells), style=None if cells[-1] == "holds" else "red")
         _console.print(table)
     verdict = "[green]holds[/]" if document["holds"] else "[red]does not hold[/]"
     _console.print(f"[bold]{escape(document['name'])}[/] {verdict}")

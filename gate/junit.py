@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from ..storage import atomic_path
 from .figures import artifact_name
-from .wording import COLUMNS, cells_of, fault_text
+from .wording import entry_text, fault_text
 
 
 def write_junit(path: Path, document: dict[str, Any]) -> None:
@@ -43,7 +43,7 @@ def _verified(document: dict[str, Any], artifact: str) -> ElementTree.Element:
 
 def _figure(document: dict[str, Any], entry: dict[str, Any]) -> ElementTree.Element:
     case = _case(document, entry["artifact"], entry["figure"])
-    said = "; ".join(f"{column}: {cell}" for column, cell in zip(COLUMNS[2:-1], cells_of(entry)[2:-1]) if cell)
+    said = entry_text(entry)
     if entry["holds"]:
         ElementTree.SubElement(case, "system-out").text = _plain(said)
     else:

@@ -1,31 +1,60 @@
-"""The gate's document in words: rows of a table that a terminal, a failed test and a CI system show alike."""
+"""The gate's document in words: tables and lines that a terminal, a failed test and a CI system show alike."""
 
 from typing import Any
 
-COLUMNS = ("artifact", "figure", "baseline", "now", "allowed", "change", "95% interval", "p", "can show", "verdict")
+ACCURACY = ("accuracy of", "before", "now", "change", "95% interval", "p", "can show", "verdict")
+OTHERS = ("artifact", "figure", "baseline", "now", "allowed", "verdict")
+
+Row = tuple[str, ...]
 
 
-def rows_of(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Every accuracy, and every other figure that changed, under `COLUMNS`."""
-    return [
-        cells_of(entry)
-        for entry in document["compared"]
-        if entry["figure"] == "accuracy" or not entry["holds"] or entry["baseline"] != entry["now"]
+def tables_of(document: dict[str, Any]) -> list[tuple[Row, list[Row]]]:
+    """(columns, rows) of two tables, each for a terminal of 80: every accuracy, and the other figures that changed."""
+    compared = document["compared"]
+    accuracies = [_accuracy_cells(entry) for entry in compared if entry["figure"] == "accuracy"]
+    others = [
+        _cells(entry)
+        for entry in compared
+        if entry["figure"] != "accuracy" and (not entry["holds"] or entry["baseline"] != entry["now"])
     ]
+    return [(columns, rows) for columns, rows in ((ACCURACY, accuracies), (OTHERS, others)) if rows]
 
 
-def cells_of(entry: dict[str, Any]) -> tuple[str, ...]:
-    """One comparison, a text for each of `COLUMNS`."""
-    figure = entry["figure"]
+def entry_text(entry: dict[str, Any]) -> str:
+    """One comparison in one line, without its name and verdict."""
+    if entry["figure"] == "accuracy":
+        pairs = zip(ACCURACY[1:-1], _accuracy_cells(entry)[1:-1])
+    else:
+        pairs = zip(OTHERS[2:-1], _cells(entry)[2:-1])
+    return "; ".join(f"{column}: {cell}" for column, cell in pairs if cell)
+
+
+def _accuracy_cells(entry: dict[str, Any]) -> Row:
+    """Change, its interval, its p, and the smallest drop that so many samples could show to be one."""
+    before, now = (value_text("accuracy", entry[key]) for key in ("baseline", "now"))
+    pairs = entry["paired"]
+    if pairs is None:
+        return entry["artifact"], before, now, "", "", "", "", _verdict(entry)
     return (
         entry["artifact"],
-        figure,
-        value_text(figure, entry["baseline"]),
-        value_text(figure, entry["now"]),
-        _allowed_text(figure, entry["allowed"]),
-        *_paired_cells(entry["paired"]),
-        "holds" if entry["holds"] else "moved",
+        before,
+        now,
+        f"{pairs['change']:+.2%}",
+        f"{100 * pairs['low']:+.2f} to {pairs['high']:+.2%}",
+        f"{pairs['p']:.2g}" if pairs["p"] >= 1e-4 else f"{pairs['p']:.0e}",
+        "too few" if pairs["smallest"] is None else f"-{pairs['smallest']:.2%}",
+        _verdict(entry),
     )
+
+
+def _cells(entry: dict[str, Any]) -> Row:
+    figure = entry["figure"]
+    values = (value_text(figure, entry[key]) for key in ("baseline", "now"))
+    return entry["artifact"], figure, *values, _allowed_text(figure, entry["allowed"]), _verdict(entry)
+
+
+def _verdict(entry: dict[str, Any]) -> str:
+    return "holds" if entry["holds"] else "moved"
 
 
 def lines_of(document: dict[str, Any]) -> list[str]:
@@ -51,11 +80,11 @@ def fault_text(fault: dict[str, Any]) -> str:
 
 def text_of(document: dict[str, Any]) -> str:
     """The whole in plain text, for a failed test."""
-    table = [COLUMNS, *rows_of(document)] if document["compared"] else []
-    widths = [max(len(row[place]) for row in table) for place in range(len(COLUMNS))] if table else []
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
-    verdict = "holds" if document["holds"] else "does not hold"
-    return "\n".join([f"{document['name']} {verdict}", *lines_of(document), *lines])
+    lines = [f"{document['name']} {'holds' if document['holds'] else 'does not hold'}", *lines_of(document)]
+    for columns, rows in tables_of(document):
+        widths = [max(len(row[place]) for row in (columns, *rows)) for place in range(len(columns))]
+        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (columns, *rows)]
+    return "\n".join(lines)
 
 
 def value_text(figure: str, value: Any) -> str:
@@ -79,16 +108,3 @@ def _allowed_text(figure: str, allowed: float) -> str:
     if figure == "macs":
         return f"±{allowed:.2%}" if allowed else "equal"
     return "" if figure == "artifact" else f"+{allowed:g}"
-
-
-def _paired_cells(paired: dict[str, Any] | None) -> tuple[str, str, str, str]:
-    """Change, its interval, its p, and the smallest drop that so many samples could show to be one."""
-    if paired is None:
-        return "", "", "", ""
-    smallest = paired["smallest"]
-    return (
-        f"{paired['change']:+.2%}",
-        f"{paired['low']:+.2%} to {paired['high']:+.2%}",
-        f"{paired['p']:.2g}",
-        "too few samples" if smallest is None else f"-{smallest:.2%}",
-    )

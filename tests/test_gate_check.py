@@ -77,6 +77,7 @@ def test_a_baseline_says_what_it_holds(kept, care_dist):
         assert figures["macs"] == rows[name]["macs"]
 
 
+@pytest.mark.slow
 def test_a_dist_holds_to_its_own_baseline_executed_again_or_as_recorded(care_dist, kept):
     before = sha256_of(care_dist)
     for more in (QUICK, ("--recorded",)):
@@ -89,7 +90,7 @@ def test_a_dist_holds_to_its_own_baseline_executed_again_or_as_recorded(care_dis
         assert all(entry["paired"]["p"] == 1 for entry in document["compared"] if entry["figure"] == "accuracy")
     text = offramp("check", care_dist, "--baseline", kept, "--recorded")
     assert "care_xxs holds" in text
-    assert text.count("accuracy") == 7
+    assert len(text.splitlines()) == 1 + 7 + 1  # a head, the float network and six artifacts, the verdict
     assert sha256_of(care_dist) == before
 
 

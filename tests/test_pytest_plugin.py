@@ -50,9 +50,7 @@ def test_a_baseline_is_written_held_and_failed_with_the_table(project, pytester)
     spoiled(kept)
     result = project()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["*AssertionError: care_xxs does not hold*", "*artifact *figure *baseline *now *allowed*"]
-    )
+    result.stdout.fnmatch_lines(["*AssertionError: care_xxs does not hold*", "*accuracy of *before *now *change*"])
     result.stdout.re_match_lines([r".*onnx int8 +bytes +[\d,]+ +[\d,]+ +\+[\d,]+ +.*moved"])
     assert "pytest_plugin.py" not in result.stdout.str()  # the user's line is shown, not ours
 
