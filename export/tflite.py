@@ -22,8 +22,10 @@ from ..errors import UnsupportedOperator
 from ..quant.capture import module_paths
 from ..quant.graph import module_path
 from ..storage import atomic_path
-from .artifact import Artifact, TensorSpec
+from .artifact import Artifact, TensorSpec, is_quantized
+from .code_bits import describe_weights, weight_bits
 from .litert_layouts import teach_layouts
+from .tflite_few_bits import insert_edges, open_edges
 from .tflite_names import name_border, name_tensors, tensor_names
 from .tflite_rewrites import float_border, halve_weights, pack_model, read_model, state_biases
 from .unfold import unfold
@@ -45,8 +47,8 @@ def to_tflite(
     Args:
         program: a float program or a quantized one.
         input_names, output_names: the names of the signature, in order.
-        precision: `float32`, `float16` (weights stored in half the bytes) or `int8`.
-        integer_io: take and give int8 codes at the border instead of float (int8 only).
+        precision: `float32`, `float16` (weights stored in half the bytes), or the scheme's name of a quantized program.
+        integer_io: take and give int8 codes at the border instead of float (quantized programs only).
         labels, metadata: appended as a zip of `labels.txt` and `metadata.json`, which readers of the format skip.
 
     Raises:
@@ -55,9 +57,11 @@ def to_tflite(
     model = read_model(_convert(program, input_names, precision))
     name_border(model, input_names, output_names)
     values = name_tensors(model, program)
-    if precision == "int8":
+    bits = weight_bits(program) if is_quantized(precision) else {}
+    if is_quantized(precision):
+        insert_edges(model, program)
         state_biases(model, program)
-    if precision == "int8" and not integer_io:
+    if is_quantized(precision) and not integer_io:
         float_border(model)
     if precision == "float16":
         halve_weights(model)
@@ -70,13 +74,17 @@ def to_tflite(
     modules = {name: paths[base] for name in tensor_names(model) if (base := name.partition("/")[0]) in paths}
     modules |= {value: paths.get(name, "") for value, name in values.items()}
     inputs, outputs = _specs(program, input_names, output_names)
-    details = {"signature": "serving_default", "border": "int8" if integer_io and precision == "int8" else "float32"}
+    border = "int8" if integer_io and is_quantized(precision) else "float32"
+    details = {"signature": "serving_default", "border": border}
+    if any(count < 8 for count in bits.values()):
+        details["weights"] = describe_weights(bits, {})
     return Artifact("tflite", precision, Path(path), inputs, outputs, modules, details)
 
 
 def _convert(program: torch.export.ExportedProgram, input_names: tuple[str, ...], precision: str) -> bytes:
     """The flatbuffer that LiteRT's converter gives, its tensors named after the program's values."""
     module = unfold(program)
+    open_edges(module)
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     examples = {name: _example(node) for name, node in zip(input_names, placeholders)}
     for name, node in zip(input_names, placeholders):
@@ -93,7 +101,7 @@ def _convert(program: torch.export.ExportedProgram, input_names: tuple[str, ...]
 
             teach_layouts()
             static = pt2e_quantizer.PT2EQuantizer().set_global(pt2e_quantizer.get_symmetric_quantization_config())
-            config = quant_config.QuantConfig(pt2e_quantizer=static) if precision == "int8" else None
+            config = quant_config.QuantConfig(pt2e_quantizer=static) if is_quantized(precision) else None
             converted = litert_torch.convert(module, sample_kwargs=examples, quant_config=config)
             return bytes(converted.model_content())
     except Exception as error:  # the converter raises many kinds; each becomes one line for the user

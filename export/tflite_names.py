@@ -8,7 +8,7 @@ import torch
 from torch.fx import Node
 
 from ..quant.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
-from .tflite_rewrites import is_int8, text_of
+from .tflite_rewrites import builtin_of, is_int8, text_of
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
@@ -43,7 +43,7 @@ def name_tensors(model: Any, program: torch.export.ExportedProgram) -> dict[str,
     results = dict(zip(graph.outputs, _result_names(program)))
     layers = _layers(program)
     for operator in graph.operators:
-        if _builtin(model, operator) in _WEIGHTED:
+        if builtin_of(model, operator) in _WEIGHTED:
             _name_weights(graph, operator, layers, results)
     _name_constants(model, program, results)
     values = _name_values(graph, program, own)
@@ -123,7 +123,7 @@ def _name_constants(model: Any, program: torch.export.ExportedProgram, results: 
     for operator in graph.operators:
         result = operator.outputs[0]
         name = operands.get(results.get(result) or _base(text_of(graph.tensors[result].name)))
-        if name and _builtin(model, operator) in ("ADD", "SUB", "MUL"):
+        if name and builtin_of(model, operator) in ("ADD", "SUB", "MUL"):
             for place, index in enumerate(operator.inputs):
                 if model.buffers[graph.tensors[index].buffer].data is not None:
                     operator.inputs[place] = _own_tensor(graph, index, name)
@@ -182,14 +182,6 @@ def _number_repeats(graph: Any, own: set[int]) -> None:
 
 def _border(model: Any) -> set[int]:
     return {int(i) for i in [*model.subgraphs[0].inputs, *model.subgraphs[0].outputs]}
-
-
-def _builtin(model: Any, operator: Any) -> str:
-    from ai_edge_litert import schema_py_generated as schema
-
-    code = model.operatorCodes[operator.opcodeIndex]
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == number)
 
 
 def _first(name: Any) -> str:

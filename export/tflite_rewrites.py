@@ -97,13 +97,14 @@ def _insert(model: Any, name: str, source: int, result: int, first: bool) -> Non
     from ai_edge_litert import schema_py_generated as schema
 
     operator = schema.OperatorT()
-    operator.opcodeIndex = _opcode(model, getattr(schema.BuiltinOperator, name))
+    operator.opcodeIndex = opcode_of(model, getattr(schema.BuiltinOperator, name))
     operator.inputs, operator.outputs = [source], [result]
     operators = model.subgraphs[0].operators
     operators.insert(0, operator) if first else operators.append(operator)
 
 
-def _opcode(model: Any, builtin: int) -> int:
+def opcode_of(model: Any, builtin: int) -> int:
+    """The place of a built-in operator in the model's table, where it is put if it is not there."""
     from ai_edge_litert import schema_py_generated as schema
 
     for index, code in enumerate(model.operatorCodes):
@@ -113,6 +114,15 @@ def _opcode(model: Any, builtin: int) -> int:
     code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), 2
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
+
+
+def builtin_of(model: Any, operator: Any) -> str:
+    """The schema's name of a built-in operator."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = model.operatorCodes[operator.opcodeIndex]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == number)
 
 
 def _float_twin(graph: Any, index: int) -> int:
