@@ -45,13 +45,14 @@ def offramp_check(request: pytest.FixtureRequest) -> Callable[..., dict[str, Any
     update = bool(request.config.getoption("--offramp-update"))
 
     def check(dist: Path | str, name: str | None = None, *, recorded: bool = False, **samples: Any) -> dict[str, Any]:
+        from .gate.baseline import default_path
         from .gate.check import check_dist, options_for
         from .gate.wording import text_of
         from .manifest import read_manifest
 
         __tracebackhide__ = True
         dist = Path(dist)
-        path = folder / f"{name or read_manifest(dist)['name']}.json"
+        path = default_path(name or read_manifest(dist)["name"], folder)
         if not update and not path.is_file():
             raise AssertionError(f"no baseline at {path}; write it with pytest --offramp-update")
         document = check_dist(dist, path, update, recorded, options_for(dist, **samples))

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import BadInput
 from ..storage import write_json
 
 VERSION = 1
@@ -81,9 +82,15 @@ class Baseline:
     tolerances: Tolerances = field(default_factory=Tolerances)
 
 
-def default_path(name: str) -> Path:
-    """Where the baseline of a network lies unless another file is named: `baselines/NAME.json`."""
-    return Path("baselines") / f"{name}.json"
+def default_path(name: str, folder: Path = Path("baselines")) -> Path:
+    """Where the baseline of a network lies unless another file is named: `baselines/NAME.json`.
+
+    Raises:
+        BadInput: the name, which a manifest may give, would lead out of the folder.
+    """
+    if not name.isprintable() or "/" in name or "\\" in name:
+        raise BadInput(f"{name!r}: no name for a file of baselines; name one with --baseline")
+    return folder / f"{name}.json"
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:

@@ -74,6 +74,9 @@ def test_a_sample_that_changed_is_one_line_of_a_diff(tmp_path):
 
 def test_the_default_path_lies_in_the_working_directory():
     assert default_path("care_xxs") == Path("baselines/care_xxs.json")
+    for name in ("../care_xxs", "/etc/care_xxs", "..\\care_xxs", "care\nxxs"):
+        with pytest.raises(BadInput, match="no name for a file of baselines; name one with --baseline"):
+            default_path(name)
 
 
 @given(st.sampled_from(PLACES), values)
