@@ -330,7 +330,7 @@ def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) 
 def check(
     dist: Path, baseline: Path | None, update: bool, recorded: bool, junit: Path | None, as_json: bool, **chosen: Any
 ) -> None:
-    """Executes a dist again and holds it to a baseline: the regression gate.
+    """Executes a dist again and holds it to a baseline.
 
     Accuracy is compared sample by sample and fails where a drop is significant and above the tolerance. Ends with
     exit code 1 and a table of what moved where something does not hold.
