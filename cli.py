@@ -19,8 +19,9 @@ from . import __version__
 from .errors import OfframpError
 
 _TARGETS = ("onnx", "coreml", "tflite")
-_PRECISIONS = ("float32", "float16", "int8")
+_PRECISIONS = ("float32", "float16", "quantized", "int8")
 _CALIBRATIONS = ("minmax", "percentile", "mse", "entropy")
+_ESTIMATORS = ("plain", "clipped", "approximate")
 
 
 def _examples(*lines: str) -> str:
@@ -94,10 +95,34 @@ _what = _options(
         "precisions",
         multiple=True,
         type=click.Choice(_PRECISIONS),
-        help="Repeatable; float32 and int8 by default.",
+        help="Repeatable; float32 and quantized (also called int8) by default.",
     ),
 )
 _how = _options(
+    click.option(
+        "--scheme",
+        default="int8",
+        show_default=True,
+        metavar="SCHEME",
+        help="int8, w4a8 (bits of weights and of what layers read), ternary, binary-weights or binary.",
+    ),
+    click.option("--qat", is_flag=True, help="Train the network for the scheme, starting from its float weights."),
+    click.option("--qat-epochs", type=click.IntRange(1), help="Epochs of that training; the scheme's own by default."),
+    click.option("--qat-rate", type=click.FloatRange(0, min_open=True), help="Its peak learning rate."),
+    click.option(
+        "--distill",
+        type=click.FloatRange(0, 1),
+        default=0.5,
+        show_default=True,
+        help="Share of its loss that is the distance to the float network.",
+    ),
+    click.option(
+        "--estimator",
+        type=click.Choice(_ESTIMATORS),
+        default="approximate",
+        show_default=True,
+        help="How gradients pass a sign.",
+    ),
     click.option(
         "--calibration",
         type=click.Choice(_CALIBRATIONS),
@@ -110,6 +135,7 @@ _how = _options(
     ),
     click.option("--calibration-samples", default=256, show_default=True, help="Samples that ranges are chosen on."),
     click.option("--keep-float", multiple=True, metavar="MODULE", help="Module path that stays in float; repeatable."),
+    click.option("--keep-int8", multiple=True, metavar="MODULE", help="Module path that keeps 8 bits; repeatable."),
 )
 _form = _options(
     click.option("--samples", default=500, show_default=True, help="Held-out samples to verify on, at most."),
@@ -131,20 +157,41 @@ _form = _options(
 def _chosen(
     targets: tuple[str, ...] = (),
     precisions: tuple[str, ...] = (),
+    scheme: str = "int8",
+    qat: bool = False,
+    qat_epochs: int | None = None,
+    qat_rate: float | None = None,
+    distill: float = 0.5,
+    estimator: str = "approximate",
     calibration: str = "mse",
     percentile: float = 99.99,
     calibration_samples: int = 256,
     keep_float: tuple[str, ...] = (),
+    keep_int8: tuple[str, ...] = (),
     samples: int = 500,
     **others: Any,
 ) -> Any:
     """The pipeline's options from the command line's."""
+    from .finetune import Finetuning
     from .pipeline import Options
-    from .quant.scheme import Scheme
+    from .quant.scheme import Scheme, bits_named
 
-    scheme = Scheme(calibration=calibration, percentile=percentile, samples=calibration_samples, keep_float=keep_float)
+    weight_bits, activation_bits = bits_named(scheme)
+    chosen = Scheme(
+        weight_bits,
+        activation_bits,
+        calibration=calibration,
+        percentile=percentile,
+        samples=calibration_samples,
+        keep_float=keep_float,
+        keep_int8=keep_int8,
+    )
+    tuning = Finetuning(qat_epochs, qat_rate, distill, estimator) if qat else None
     order = [name for name in _PRECISIONS if name in (precisions or ("float32", "int8"))]
-    return Options(targets=targets or _TARGETS, precisions=tuple(order), scheme=scheme, held_out=samples, **others)
+    made = tuple("int8" if name == "quantized" else name for name in order)
+    return Options(
+        targets=targets or _TARGETS, precisions=made, scheme=chosen, tuning=tuning, held_out=samples, **others
+    )
 
 
 def _say(line: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .export.artifact import Artifact, TensorSpec
+from .export.artifact import FLOAT_PRECISIONS, Artifact, TensorSpec, is_quantized
 from .quant.programs import Programs
 from .runtime.fingerprint import fingerprint_of
 from .runtime.islands import find_islands
@@ -16,12 +16,11 @@ from .runtime.samples import Samples
 from .runtime.verify import Verification, accuracy_of, agreement_of, top_classes
 from .sources import SampleSets, Source
 
-_ORDER = ("float32", "float16", "int8")
-
 
 def primary_precision(precisions: tuple[str, ...]) -> str:
     """The precision whose artifacts carry the bare name: the narrowest of those made."""
-    return max(precisions, key=_ORDER.index)
+    quantized = [precision for precision in precisions if is_quantized(precision)]
+    return quantized[0] if quantized else max(precisions, key=FLOAT_PRECISIONS.index)
 
 
 def artifact_stem(name: str, precision: str, precisions: tuple[str, ...]) -> str:
@@ -33,7 +32,7 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
     """One artifact's entry, without latency; of several engines the default gives the accuracy, the worst the rest."""
     macs = count_file(artifact.path, artifact.modules)
     main, ran = verdict.engines[0], [result for result in verdict.engines if result.ran]
-    islands = find_islands(artifact.path, artifact.modules) if artifact.precision == "int8" else None
+    islands = find_islands(artifact.path, artifact.modules) if is_quantized(artifact.precision) else None
     constants = verdict.constants
     first = verdict.first_difference
     return {
@@ -109,7 +108,9 @@ def document_of(
         "calibration": {"data": samples.calibration.name, "samples": len(samples.calibration)}
         if programs.quantized
         else None,
+        "training": None if programs.training is None else dict(programs.training),
         "float_operators": [vars(op) for op in programs.quantized.float_operators] if programs.quantized else [],
+        "layer_bits": [vars(layer) for layer in programs.quantized.layers] if programs.quantized else [],
         **figures_of(samples.held_out, floating, quantized),
         "artifacts": rows,
         "layers": [vars(layer) for layer in layers],

@@ -5,7 +5,7 @@ from typing import Any
 
 from .devices.boards.host import measure_on_host
 from .dist import artifact_row, figures_of
-from .export.artifact import SUFFIX, Artifact, TensorSpec
+from .export.artifact import SUFFIX, Artifact, TensorSpec, is_quantized
 from .foreign import describe_file
 from .manifest import read_manifest, write_manifest
 from .models.data import Preprocessing
@@ -40,17 +40,21 @@ def verify_dist(folder: Path, options: Options, say: Say) -> dict[str, Any]:
     references = {"float32": run_reference(floating_program, inputs, outputs, samples)}
     references["float16"] = references["float32"]
     if quantized is not None:
-        references["int8"] = run_reference(quantized.program, inputs, outputs, samples)
+        references[quantized.scheme.name] = run_reference(quantized.program, inputs, outputs, samples)
     rows = []
     for row in document["artifacts"]:
         say(f"verifying {row['path']}")
         artifact = _artifact_of(folder, document, row)
-        program = quantized if row["precision"] == "int8" else None
+        program = quantized if is_quantized(row["precision"]) else None
         reference = references[row["precision"]]
         verdict = verify_artifact(artifact, reference, samples, program, options.older_runtime)
         kept = {key: row[key] for key in ("latency_ms", "noisy", "load_ms", "board", "details")}
         rows.append(artifact_row(artifact, verdict, folder) | kept)
-    return document | {"artifacts": rows} | figures_of(samples, references["float32"], references.get("int8"))
+    return (
+        document
+        | {"artifacts": rows}
+        | figures_of(samples, references["float32"], references.get(quantized.scheme.name) if quantized else None)
+    )
 
 
 def profile_path(path: Path, threads: int, runs: int, seconds: float) -> dict[str, Any]:
@@ -90,7 +94,7 @@ def rewrite_report(folder: Path) -> dict[str, Any]:
 
 def _artifact_of(folder: Path, document: dict[str, Any], row: dict[str, Any]) -> Artifact:
     """An artifact's value from the manifest, its value names read anew from the program."""
-    program = "program.pt2" if row["precision"] == "int8" else "float.pt2"
+    program = "program.pt2" if is_quantized(row["precision"]) else "float.pt2"
     from .quant.capture import module_paths
 
     paths = module_paths(load_exported(folder / "program" / program))

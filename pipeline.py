@@ -1,7 +1,7 @@
 """The main job, in the order of the rooms: train, quantize, export, verify, measure, report."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import torch
 from .devices.boards.host import describe_host, measure_on_host
 from .dist import artifact_row, artifact_stem, document_of
 from .errors import BadInput
-from .export.artifact import SUFFIX, TARGETS, Artifact
+from .export.artifact import FLOAT_PRECISIONS, SUFFIX, TARGETS, Artifact, is_quantized
 from .export.write import write_artifact
+from .finetune import Finetuning, finetune
 from .manifest import write_manifest
+from .models.data import Preprocessing
 from .models.recipe import Recipe
 from .models.run import Run, load_run
 from .models.training import train
@@ -29,7 +31,6 @@ from .runtime.verify import Verification, accuracy_of, agreement_of, verify_arti
 from .sources import SampleSets, Source, baked_samples, find_samples, find_source, load_data, with_preprocessing
 from .storage import atomic_folder
 
-PRECISIONS = ("float32", "float16", "int8")
 _ERRORS_ON = 8  # samples over which the per-layer error is summed
 
 Say = Callable[[str], None]
@@ -41,9 +42,11 @@ class Options:
 
     Attributes:
         targets: of `onnx`, `coreml`, `tflite`.
-        precisions: of `float32`, `float16`, `int8`.
+        precisions: of `float32`, `float16` and the scheme's name (`int8`, `w4a8`, `binary`, ...); `int8` stands for
+            the quantized program whatever its scheme.
         data: a data set's name or path; None takes the network's own, or random inputs where it has none.
         scheme: how to quantize.
+        tuning: how to train the network for the scheme; None leaves it as post-training quantization makes it.
         held_out: samples to verify on, at most.
         seed: of weights, splits and random inputs.
         dynamic_batch: ONNX with an open batch dimension.
@@ -61,6 +64,7 @@ class Options:
     precisions: tuple[str, ...] = ("float32", "int8")
     data: str | None = None
     scheme: Scheme = field(default_factory=Scheme)
+    tuning: Finetuning | None = None
     held_out: int = 500
     seed: int = 0
     dynamic_batch: bool = False
@@ -74,9 +78,11 @@ class Options:
     out: Path = Path("dist")
 
     def __post_init__(self) -> None:
+        named = (self.scheme.name if name == "int8" else name for name in self.precisions)
+        object.__setattr__(self, "precisions", tuple(dict.fromkeys(named)))
         for name, chosen, known in (
             ("target", self.targets, TARGETS),
-            ("precision", self.precisions, PRECISIONS),
+            ("precision", self.precisions, (*FLOAT_PRECISIONS, self.scheme.name)),
         ):
             unknown = [value for value in chosen if value not in known]
             if unknown or not chosen:
@@ -138,14 +144,30 @@ def train_source(
 
 
 def programs_of(source: Source, samples: SampleSets, options: Options, say: Say = lambda _: None) -> Programs:
-    """Captures the network once, and quantizes it once if int8 is among the precisions."""
+    """Captures the network once, and quantizes it once if the scheme is among the precisions, trained if so asked."""
     captured = capture(source.network, source.example_inputs, source.input_names, source.output_names)
     floating = to_program(captured.module, captured.example_inputs)
-    if "int8" not in options.precisions:
+    if not any(map(is_quantized, options.precisions)):
         return Programs(captured, floating, None)
-    say(f"quantizing on {len(samples.calibration)} samples ({samples.calibration.name})")
+    scheme = _scheme_for(source, options.scheme)
     inputs = [tuple(torch.from_numpy(sample[name]) for name in captured.input_names) for sample in samples.calibration]
-    return Programs(captured, floating, quantize(captured, inputs, options.scheme))
+    if options.tuning is None:
+        say(f"quantizing to {scheme.name} on {len(inputs)} samples ({samples.calibration.name})")
+        return Programs(captured, floating, quantize(captured, inputs, scheme))
+    data = load_data(source, options.data)
+    data = replace(data, preprocessing=Preprocessing() if options.bake else source.preprocessing or data.preprocessing)
+    folder = options.runs / f"{source.name}.{scheme.name}"
+    say(f"training {source.name} for {scheme.name} on {data.name}")
+    program, run = finetune(source, captured, inputs, data, scheme, options.tuning, folder, options.seed)
+    training = {"recipe": asdict(run.recipe), "tuning": asdict(options.tuning), "data": run.dataset, "seed": run.seed}
+    return Programs(captured, floating, program, training)
+
+
+def _scheme_for(source: Source, scheme: Scheme) -> Scheme:
+    """The scheme, with what the system itself wants to be kept in int8 where others become ±1."""
+    if source.system is None or 1 not in (scheme.weight_bits, scheme.activation_bits):
+        return scheme
+    return replace(scheme, keep_int8=tuple(dict.fromkeys((*scheme.keep_int8, *source.system.keep_int8))))
 
 
 def export_all(
@@ -157,7 +179,8 @@ def export_all(
     for target in options.targets:
         for precision in options.precisions:
             say(f"writing {target} {precision}")
-            program = programs.quantized.program if precision == "int8" and programs.quantized else programs.floating
+            quantized = programs.quantized if is_quantized(precision) else None
+            program = quantized.program if quantized else programs.floating
             path = folder / f"{artifact_stem(source.name, precision, options.precisions)}{SUFFIX[target]}"
             artifacts.append(
                 write_artifact(
@@ -189,7 +212,8 @@ def quantize_to(reference: str, out: Path, options: Options, say: Say = lambda _
     """Quantizes a network into `out/NAME/` (`program.pt2`, `scheme.json`) and compares it with the float network.
 
     Returns:
-        `{"name", "program", "samples", "float": {"accuracy"}, "int8": {"accuracy", "agreement"}, "float_operators"}`.
+        `{"name", "program", "samples", "float": {"accuracy"}, "scheme", "quantized": {"accuracy", "agreement"},
+        "layers", "float_operators"}`.
     """
     source, samples = _with_samples(trained_source(find_source(reference, options.seed), options, None, say), options)
     programs = programs_of(source, samples, options, say)
@@ -197,18 +221,20 @@ def quantize_to(reference: str, out: Path, options: Options, say: Say = lambda _
     assert quantized is not None
     with atomic_folder(out / source.name) as folder:
         save_program(quantized, folder)
-    floating, reference_int8 = references_of(programs, samples)
-    assert reference_int8 is not None
+    floating, ours = references_of(programs, samples)
+    assert ours is not None
     first, labels = programs.captured.output_names[0], samples.held_out.labels
     return {
         "name": source.name,
         "program": str(out / source.name / "program.pt2"),
         "samples": samples.held_out.name,
         "float": {"accuracy": accuracy_of(floating.outputs[first], labels)},
-        "int8": {
-            "accuracy": accuracy_of(reference_int8.outputs[first], labels),
-            "agreement": agreement_of(reference_int8.outputs[first], floating.outputs[first], samples.held_out.drawn),
+        "scheme": quantized.scheme.name,
+        "quantized": {
+            "accuracy": accuracy_of(ours.outputs[first], labels),
+            "agreement": agreement_of(ours.outputs[first], floating.outputs[first], samples.held_out.drawn),
         },
+        "layers": [vars(layer) for layer in quantized.layers],
         "float_operators": [vars(operator) for operator in quantized.float_operators],
     }
 
@@ -218,7 +244,7 @@ def export_to(reference: str, options: Options, say: Say = lambda _: None) -> di
 
     Returns:
         `{"name", "folder", "artifacts": [{"target", "precision", "path", "bytes", "sha256"}], "bytes_ratio"}`, the last
-        by target: bytes of int8 over bytes of float32.
+        by target: bytes of the quantized file over bytes of the float32 one.
     """
     source, samples = _with_samples(find_source(reference, options.seed), options)
     programs = programs_of(source, samples, options, say)
@@ -237,9 +263,9 @@ def export_to(reference: str, options: Options, say: Say = lambda _: None) -> di
         ]
         sizes = {(artifact.target, artifact.precision): artifact.size_bytes for artifact in artifacts}
     ratios = {
-        target: round(sizes[target, "int8"] / sizes[target, "float32"], 4)
+        target: round(sizes[target, options.scheme.name] / sizes[target, "float32"], 4)
         for target in options.targets
-        if {(target, "int8"), (target, "float32")} <= sizes.keys()
+        if {(target, options.scheme.name), (target, "float32")} <= sizes.keys()
     }
     return {"name": source.name, "folder": str(options.out / source.name), "artifacts": rows, "bytes_ratio": ratios}
 
@@ -284,11 +310,9 @@ def _verify(
     samples: SampleSets,
     options: Options,
 ) -> Verification:
-    is_int8 = artifact.precision == "int8" and quantized is not None
-    reference = quantized if is_int8 and quantized is not None else floating
-    return verify_artifact(
-        artifact, reference, samples.held_out, programs.quantized if is_int8 else None, options.older_runtime
-    )
+    program = programs.quantized if is_quantized(artifact.precision) else None
+    reference = quantized if program is not None and quantized is not None else floating
+    return verify_artifact(artifact, reference, samples.held_out, program, options.older_runtime)
 
 
 def _save_programs(programs: Programs, folder: Path) -> None:

@@ -32,6 +32,18 @@ def training_loss(
     return mixture.share * loss + (1 - mixture.share) * other
 
 
+def distillation_loss(task: str, outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """How far a network's outputs are from its teacher's.
+
+    Classification: T^2 times the Kullback-Leibler divergence of the softened classes (Hinton et al., arXiv 1503.02531).
+    Anything else: the mean squared error.
+    """
+    if task == ANOMALY:
+        return functional.mse_loss(outputs, teacher)
+    mine, theirs = (functional.log_softmax(logits / temperature, 1) for logits in (outputs, teacher))
+    return temperature**2 * functional.kl_div(mine, theirs, reduction="batchmean", log_target=True)
+
+
 @torch.inference_mode()
 def evaluate(
     module: nn.Module,

@@ -122,5 +122,6 @@ SYSTEMS = (
         input_shapes={"image": (1, 3, 224, 224)},
         recipe=Recipe(learning_rate=2.5e-3, weight_decay=0.0, epochs=150, batch_size=512, warmup_epochs=5, flip=True),
         source="Bannink et al., Larq Compute Engine, MLSys 2021, arXiv 2011.09398",
+        keep_int8=("transitions",),
     ),
 )

@@ -23,6 +23,8 @@ class Recipe:
         gradient_clip: largest global gradient norm; 0 turns it off.
         shift_pixels: augmentation, random shift by up to this many pixels in each direction.
         flip: augmentation, random horizontal flip.
+        distillation: share of the loss that is the distance to a teacher's outputs, in [0, 1].
+        temperature: that both outputs are divided by for that distance.
         threads: CPU threads; 0 leaves torch's choice. A small network is as fast on one thread, gives then the same
             bits whatever the number of cores, and does not crawl when other programs want the cores too.
     """
@@ -40,13 +42,15 @@ class Recipe:
     gradient_clip: float = 1.0
     shift_pixels: int = 0
     flip: bool = False
+    distillation: float = 0.0
+    temperature: float = 4.0
     threads: int = 0
 
     def __post_init__(self) -> None:
         faults = []
         if self.optimizer not in ("adamw", "sgd"):
             faults.append(f"optimizer must be adamw or sgd, got {self.optimizer}")
-        for name in ("learning_rate", "epochs", "batch_size"):
+        for name in ("learning_rate", "epochs", "batch_size", "temperature"):
             if not getattr(self, name) > 0:
                 faults.append(f"{name} must be above 0, got {getattr(self, name)}")
         for name in ("weight_decay", "warmup_epochs", "mixup", "gradient_clip", "shift_pixels", "threads"):
@@ -55,5 +59,7 @@ class Recipe:
         for name in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 faults.append(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.distillation <= 1:
+            faults.append(f"distillation must be in [0, 1], got {self.distillation}")
         if faults:
             raise BadInput("recipe: " + "; ".join(faults))

@@ -32,6 +32,7 @@ class System:
         dataset: default data, by the name that `models.data.load` knows, for example `digits`; None where no
             bundled data fits (the network can still be deployed untrained, or trained on the user's data).
         recipe: how it is trained by default.
+        keep_int8: module paths (or prefixes) that keep 8 bits where the rest becomes ±1.
         source: citation with link, one line.
     """
 
@@ -44,6 +45,7 @@ class System:
     dataset: str | None = None
     recipe: Recipe = field(default_factory=Recipe)
     source: str = ""
+    keep_int8: tuple[str, ...] = ()
 
     def example_inputs(self, seed: int = 0) -> tuple[Tensor, ...]:
         """Standard normal inputs of the declared shapes, the same for the same seed."""

@@ -24,7 +24,7 @@ from .batches import read_batches, shuffled
 from .checkpoint import FILE, load_checkpoint, save_checkpoint
 from .data import Data
 from .distributed import Ranks, joined
-from .objective import evaluate, training_loss
+from .objective import distillation_loss, evaluate, training_loss
 from .recipe import Recipe
 from .run import TRAINING, Run, check_folder, load_run, save_run, write_history
 from .schedule import learning_rate_at, make_optimizer, set_learning_rate
@@ -40,6 +40,7 @@ def train(
     resume: bool = False,
     device: str = "cpu",
     progress: bool | None = None,
+    teacher: nn.Module | None = None,
 ) -> Run:
     """Trains and saves to `folder`; a previous run there stays as it was until the new one is complete.
 
@@ -52,6 +53,7 @@ def train(
         resume: go on from the last complete epoch of a training that was cut off; a finished one is returned.
         device: `cpu`, `cuda` or `mps`.
         progress: a bar on standard error; None shows it on a terminal only.
+        teacher: whose outputs the recipe's `distillation` draws the network's to; it is left in evaluation mode.
 
     Raises:
         OfframpError: the loss became NaN or infinite.
@@ -65,7 +67,7 @@ def train(
     recipe = recipe or system.recipe
     with joined(device) as ranks, _threads(recipe.threads), _forked_rng(ranks.device):
         torch.manual_seed(seed)
-        training = _Training(system, data, recipe, seed, ranks)
+        training = _Training(system, data, recipe, seed, ranks, teacher)
         check_folder(folder)
         if resume and not (folder / TRAINING / FILE).is_file() and training.is_finished(folder):
             return load_run(folder)
@@ -75,9 +77,12 @@ def train(
 class _Training:
     """One training in one process."""
 
-    def __init__(self, system: System, data: Data, recipe: Recipe, seed: int, ranks: Ranks):
+    def __init__(
+        self, system: System, data: Data, recipe: Recipe, seed: int, ranks: Ranks, teacher: nn.Module | None = None
+    ):
         self.system, self.data, self.recipe, self.seed, self.ranks = system, data, recipe, seed, ranks
         self.module = system.build().to(ranks.device).train()
+        self.teacher = teacher.to(ranks.device).eval() if teacher is not None and recipe.distillation else None
         self.replica: nn.Module = DistributedDataParallel(self.module) if ranks.world > 1 else self.module
         self.average = WeightAverage(self.module, recipe.ema) if recipe.ema else None
         self.optimizer = make_optimizer(self.module, recipe)
@@ -132,7 +137,13 @@ class _Training:
         inputs = self.data.preprocessing.apply(augment(raw, recipe, draws))
         mixture = draw_mixture(len(inputs), recipe.mixup, draws) if recipe.mixup else None
         inputs = inputs if mixture is None else mixture(inputs)
-        loss = training_loss(self.system.task, self.replica(inputs), inputs, labels, recipe.label_smoothing, mixture)
+        outputs = self.replica(inputs)
+        loss = training_loss(self.system.task, outputs, inputs, labels, recipe.label_smoothing, mixture)
+        if self.teacher is not None:
+            with torch.no_grad():
+                wanted = self.teacher(inputs)
+            distance = distillation_loss(self.system.task, outputs, wanted, recipe.temperature)
+            loss = (1 - recipe.distillation) * loss + recipe.distillation * distance
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.gradient_clip:

@@ -1,6 +1,8 @@
 """`Programs`: one network as it was captured, in float, and quantized where that was asked for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch.export import ExportedProgram
 
@@ -16,8 +18,10 @@ class Programs:
         captured: the flat graph that both come from.
         floating: in float32, batch norms folded.
         quantized: with integer codes, or None.
+        training: how the network was trained for its precision; None where calibration alone chose the codes.
     """
 
     captured: Captured
     floating: ExportedProgram
     quantized: QuantizedProgram | None
+    training: Mapping[str, Any] | None = None

@@ -54,7 +54,14 @@ RULES: dict[object, Rule] = {
     **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.linear.default), _WEIGHTED),
     aten.conv_transpose2d.input: Rule(Kind.WEIGHTED, channel_axis=1),
     **dict.fromkeys(
-        (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.matmul.default, aten.bmm.default, aten.mean.dim),
+        (
+            aten.add.Tensor,
+            aten.sub.Tensor,
+            aten.mul.Tensor,
+            aten.matmul.default,
+            aten.bmm.default,
+            aten.mean.dim,
+        ),
         _ARITHMETIC,
     ),
     **dict.fromkeys(
@@ -69,6 +76,7 @@ RULES: dict[object, Rule] = {
             aten.leaky_relu.default,
             aten.hardswish.default,
             aten.hardsigmoid.default,
+            aten.prelu.default,  # a slope, and so a table, for each channel; slopes stay real numbers
         ),
         _POINTWISE,
     ),

@@ -139,7 +139,7 @@ def test_quantize_writes_a_program_and_compares_it(user):
     assert document["program"] == "programs/quantized_net/program.pt2"
     assert sorted(path.name for path in (user / "programs/quantized_net").iterdir()) == ["program.pt2", "scheme.json"]
     assert document["float"] == {"accuracy": None}
-    assert document["int8"]["agreement"] >= 0.875
+    assert document["quantized"]["agreement"] >= 0.875
     assert "agreement" in offramp("quantize", "quantized_net:build", "--calibration-samples", "8", "--samples", "8")
 
 
@@ -151,7 +151,7 @@ def test_export_writes_artifacts_and_says_how_much_smaller_they_are(user):
         assert row == row | {"bytes": size_bytes_of(path), "sha256": sha256_of(path)}
     sizes = {row["precision"]: row["bytes"] for row in document["artifacts"]}
     assert document["bytes_ratio"] == {"onnx": round(sizes["int8"] / sizes["float32"], 4)}
-    assert "int8 is" in offramp("export", "exported_net:build", "--target", "onnx", *QUICK)
+    assert "quantized is" in offramp("export", "exported_net:build", "--target", "onnx", *QUICK)
 
 
 def test_deploy_prints_the_manifest_or_a_table(user):

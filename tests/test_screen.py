@@ -138,8 +138,12 @@ def test_a_check_without_a_baseline_says_where_it_looked(shown):
 def test_a_program_lists_what_stays_in_float(shown):
     operator = {"name": "div", "operator": "aten.div.Tensor", "module": "", "reason": "no integer division"}
     document = {"program": "programs/n/program.pt2", "samples": "digits", "float": {"accuracy": 0.9}}
-    document |= {"int8": {"accuracy": 0.89, "agreement": 0.99}, "float_operators": [operator]}
+    document |= {"scheme": "binary", "quantized": {"accuracy": 0.89, "agreement": 0.99}, "float_operators": [operator]}
+    layer = {"name": "conv2d", "module": "stem.0", "weight": 8, "activation": 8, "reason": "the first layer"}
+    document["layers"] = [layer, layer | {"module": "body.3", "weight": 1, "activation": 1, "reason": ""}]
     text = shown(screen.show_program, document)
+    assert "binary 89.0 %" in text
+    assert "stem.0" in text and "body.3" not in text
     assert "aten.div.Tensor" in text
     assert "(network)" in text
     assert "no integer division" in text

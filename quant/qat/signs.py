@@ -2,7 +2,7 @@
 
 - `plain`: the gradient passes everywhere (Bengio et al., arXiv 1308.3432).
 - `clipped`: it passes where |x| <= 1 (Hubara et al., Binarized Neural Networks, NeurIPS 2016).
-- `approximate`: it is that of a piecewise quadratic, 2 - 2 |x| where |x| < 1 (Liu et al., Bi-Real Net, ECCV 2018, eq. 5).
+- `approximate`: it is that of a piecewise quadratic, 2 - 2 |x| where |x| < 1 (Liu et al., Bi-Real Net, ECCV 2018).
 """
 
 from collections.abc import Callable
