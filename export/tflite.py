@@ -25,7 +25,7 @@ from ..storage import atomic_path
 from .artifact import Artifact, TensorSpec, is_quantized
 from .code_bits import describe_weights, weight_bits
 from .litert_layouts import teach_layouts
-from .tflite_few_bits import insert_edges, open_edges
+from .tflite_few_bits import FORMS, insert_edges, open_edges, pack_linear
 from .tflite_names import name_border, name_tensors, tensor_names
 from .tflite_rewrites import float_border, halve_weights, pack_model, read_model, state_biases
 from .unfold import unfold
@@ -58,8 +58,10 @@ def to_tflite(
     name_border(model, input_names, output_names)
     values = name_tensors(model, program)
     bits = weight_bits(program) if is_quantized(precision) else {}
+    packed: set[str] = set()
     if is_quantized(precision):
         insert_edges(model, program)
+        packed = pack_linear(model, bits)
         state_biases(model, program)
     if is_quantized(precision) and not integer_io:
         float_border(model)
@@ -77,7 +79,8 @@ def to_tflite(
     border = "int8" if integer_io and is_quantized(precision) else "float32"
     details = {"signature": "serving_default", "border": border}
     if any(count < 8 for count in bits.values()):
-        details["weights"] = describe_weights(bits, {})
+        halves = [{n: b for n, b in bits.items() if (n in packed) is chosen} for chosen in (True, False)]
+        details["weights"] = "; ".join(describe_weights(half, form) for half, form in zip(halves, (FORMS, {})) if half)
     return Artifact("tflite", precision, Path(path), inputs, outputs, modules, details)
 
 

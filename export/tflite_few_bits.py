@@ -1,4 +1,4 @@
-"""Few activation bits in TFLite: int8 codes behind ADD, MAXIMUM and MINIMUM.
+"""Few bits in TFLite: activations behind ADD, MAXIMUM and MINIMUM on int8 codes, and INT4 weights of linear layers.
 
 LiteRT's converter takes a second quantize behind the first for a repetition and drops it, with its scale. So it is
 given the program without these edges (a sign's addition stays), and what they compute is put into the flatbuffer that
@@ -7,8 +7,12 @@ no operator.
 
 The change of scale is an ADD of zero: LiteRT's QUANTIZE from int8 to int8 rounds twice, which put 4% of the codes of a
 4-bit edge off by one, where ADD works with 20 more bits.
+
+XNNPACK multiplies INT4 weights in FULLY_CONNECTED only. A convolution of INT4 weights leaves it for LiteRT's plain
+kernels, which unpack them at every run and took 2.8 times as long, so convolutions keep int8.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +21,12 @@ import torch
 from torch.fx import GraphModule, Node
 
 from ..quant.graph import constant_of, insert_constant, is_constant
-from ..quant.program import DEQUANTIZE, QUANTIZE
+from ..quant.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
+from .code_bits import Form
 from .tflite_rewrites import builtin_of, opcode_of, text_of
 
 aten = torch.ops.aten
+FORMS = dict.fromkeys((1, 2, 3, 4), Form(4, "INT4"))
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,9 @@ def edges(program: torch.export.ExportedProgram) -> dict[str, Edge]:
     for node in program.graph.nodes:
         read = node.args[0] if node.op == "call_function" and len(node.args) > 1 else None
         clamp = _clamp_behind(read)
-        weight = node.args[1].args[0] if clamp is not None and isinstance(node.args[1], Node) else None
-        if clamp is None or not isinstance(weight, Node) or weight.name not in buffers:
+        if read is None or clamp is None or node.args[1].target is not DEQUANTIZE_CHANNELS:
             continue
+        weight = node.args[1].args[0]
         _, scale, zero_point, low, high, _ = read.args
         least, most = (_code(value, read) for value in _range_of(clamp.args[0].args[0]))
         limits = (low if least < low else None, high if most > high else None)
@@ -126,7 +132,8 @@ def insert_edges(model: Any, program: torch.export.ExportedProgram) -> None:
         if (edge.name, source) not in made:
             made[edge.name, source] = _insert_edge(model, operator, source, edge)
         operator.inputs[place] = made[edge.name, source]
-        if edge.bias_scale is not None:
+        # The converter leaves out a bias of zeros.
+        if edge.bias_scale is not None and len(operator.inputs) > bias and operator.inputs[bias] >= 0:
             _rescale(graph.tensors[operator.inputs[bias]], edge.bias_scale)
 
 
@@ -195,3 +202,31 @@ def _like(graph: Any, index: int, name: str) -> int:
     copy.name, copy.buffer = name, 0
     graph.tensors.append(copy)
     return len(graph.tensors) - 1
+
+
+def pack_linear(model: Any, bits: Mapping[str, int]) -> set[str]:
+    """Packs the weights of linear layers that need at most 4 bits; returns their names.
+
+    An odd number of inputs keeps int8: rows would begin within a byte, which XNNPACK does not take.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, packed = model.subgraphs[0], set()
+    for operator in graph.operators:
+        tensor = graph.tensors[operator.inputs[1]] if builtin_of(model, operator) == "FULLY_CONNECTED" else None
+        name = "" if tensor is None else text_of(tensor.name)
+        if tensor is None or bits.get(name) not in FORMS or name in packed or tensor.shape[-1] % 2:
+            continue
+        buffer = schema.BufferT()
+        buffer.data = pack_int4(np.asarray(model.buffers[tensor.buffer].data, np.uint8).view(np.int8))
+        tensor.type, tensor.buffer = schema.TensorType.INT4, len(model.buffers)
+        model.buffers.append(buffer)
+        packed.add(name)
+    return packed
+
+
+def pack_int4(codes: np.ndarray) -> np.ndarray:
+    """Codes from -8 to 7, two to a byte, the first in the lower half."""
+    nibbles = (codes.reshape(-1).astype(np.int8) & 15).astype(np.uint8)
+    nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
+    return nibbles[0::2] | (nibbles[1::2] << 4)

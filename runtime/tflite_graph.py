@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import BadInput
 
-# Types packed below one byte, or without a NumPy type: their bytes are kept as they are.
+# Types without a NumPy type: their bytes are kept as they are, those packed below one byte as int8 or uint8.
 _UNPACKED = {
     "FLOAT32": "float32",
     "FLOAT16": "float16",
@@ -29,7 +29,7 @@ _UNPACKED = {
     "UINT64": "uint64",
     "BOOL": "bool",
 }
-_BITS = {"int2": 2, "int4": 4, "uint4": 4}
+_BITS = {"int2": 2, "int4": 4, "uint4": 4}  # packed from the least significant bit on
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TfliteTensor:
         scale: float32 (), (channels,) or empty where the tensor is not quantized.
         zero_point: int32, the shape of `scale`.
         axis: the channel axis of `scale`, in the layout of the file; None for one scale per tensor.
-        data: the values of a constant, None for what is computed at run time.
+        data: the values of a constant, packed ones as int8 or uint8; None for what is computed at run time.
     """
 
     index: int
@@ -187,7 +187,19 @@ def _data(buffer: Any, content: bytes, shape: tuple[int, ...], dtype: str) -> np
         raw = np.asarray(buffer.data, dtype=np.uint8)
     else:
         return None
+    if dtype in _BITS:
+        return unpack_bits(raw, _BITS[dtype], int(np.prod(shape, dtype=np.int64)), dtype.startswith("u")).reshape(shape)
     return raw.view(dtype).reshape(shape) if dtype in _UNPACKED.values() else raw
+
+
+def unpack_bits(packed: np.ndarray, bits: int, count: int, unsigned: bool = False) -> np.ndarray:
+    """`count` elements of 2 or 4 bits, in two's complement unless unsigned."""
+    fields = (packed[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)) & ((1 << bits) - 1)
+    values = fields.reshape(-1)[:count].astype(np.uint8)
+    if unsigned:
+        return values
+    sign = 1 << (bits - 1)
+    return ((values.astype(np.int8) ^ sign) - sign).astype(np.int8)
 
 
 def _operator(stored: Any, model: Any) -> TfliteOperator:

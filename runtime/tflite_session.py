@@ -104,7 +104,7 @@ def dequantized(codes: np.ndarray, tensor: TfliteTensor) -> np.ndarray:
 
 
 def read_weights(path: Path) -> dict[str, IntegerTensor]:
-    """The constant int8 and int32 tensors that carry scales, in PyTorch's layout, by tensor name.
+    """The constant int8, INT4, INT2 and int32 tensors that carry scales, in PyTorch's layout, by tensor name.
 
     Layouts: CONV_2D (out, h, w, in) -> (out, in, h, w); DEPTHWISE_CONV_2D (1, h, w, c) -> (c, 1, h, w);
     TRANSPOSE_CONV (out, h, w, in) -> (in, out, h, w); FULLY_CONNECTED stays (out, in).
@@ -113,7 +113,7 @@ def read_weights(path: Path) -> dict[str, IntegerTensor]:
     readers = {index: (op.name, place) for op in graph.operators for place, index in enumerate(op.inputs)}
     weights = {}
     for tensor in graph.tensors:
-        if tensor.data is None or not tensor.is_quantized or tensor.dtype not in ("int8", "int32"):
+        if tensor.data is None or not tensor.is_quantized or tensor.dtype not in ("int8", "int4", "int2", "int32"):
             continue
         codes = IntegerTensor(tensor.data, tensor.scale, tensor.zero_point, tensor.axis)
         operator, place = readers.get(tensor.index, ("", 0))
