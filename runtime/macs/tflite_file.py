@@ -50,12 +50,20 @@ def _bits(tensor: TfliteTensor) -> int:
 
 
 def _parameters(graph: TfliteGraph) -> int:
-    """Elements of floating-point constants with an axis, and of constants that carry scales."""
+    """Elements of floating-point constants with an axis, and of constants that carry scales; limits of clamps and the
+    zero that an addition changes scales by are none."""
+    limits = {i for op in graph.operators if op.name in ("MAXIMUM", "MINIMUM") for i in op.inputs}
     return sum(
         prod(tensor.shape)
         for tensor in graph.tensors
-        if tensor.is_constant and (tensor.is_quantized or (tensor.dtype.startswith("float") and tensor.shape))
+        if tensor.is_constant
+        and ((tensor.is_quantized and not _is_zero(tensor)) or (tensor.dtype.startswith("float") and tensor.shape))
+        and tensor.index not in limits
     )
+
+
+def _is_zero(tensor: TfliteTensor) -> bool:
+    return prod(tensor.shape) == 1 and tensor.axis is None and bool((tensor.data == tensor.zero_point).all())
 
 
 def _conv_2d(inputs: list[TfliteTensor], output: TfliteTensor, _: TfliteOperator) -> int:
