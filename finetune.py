@@ -31,6 +31,12 @@ from .quant.qat.start import trainable
 from .quant.scheme import Scheme
 from .sources import Source
 
+# What a training starts from; how weights are rounded without training does not matter to it.
+_SCHEME_MATTERS = {
+    *("weight_bits", "activation_bits", "border_bits", "layers"),
+    *("calibration", "percentile", "samples", "keep_float", "keep_int8"),
+}
+
 
 @dataclass(frozen=True)
 class Finetuning:
@@ -59,14 +65,12 @@ class Finetuning:
                 raise BadInput(f"{name} must be a share from 0 to 1, got {share}")
 
     def recipe(self, base: Recipe, scheme: Scheme) -> Recipe:
-        """The network's own recipe, shorter and gentler; ±1 weights need longer and stronger."""
-        is_coarse = min(scheme.weight_bits, scheme.activation_bits) <= 2
-        epochs = self.epochs or (60 if 1 in (scheme.weight_bits, scheme.activation_bits) else 30 if is_coarse else 10)
-        rate = self.learning_rate or (1.0 if is_coarse else 0.25) * base.learning_rate
+        """The network's own recipe, shorter and gentler: the fewer the bits, the longer and stronger it stays."""
+        epochs, share = _effort(scheme)
         return replace(
             base,
-            epochs=epochs,
-            learning_rate=rate,
+            epochs=self.epochs or epochs,
+            learning_rate=self.learning_rate or share * base.learning_rate,
             warmup_epochs=min(0.5, base.warmup_epochs),
             weight_decay=0.0,
             ema=0.0,
@@ -78,6 +82,17 @@ class Finetuning:
         steps = epochs * steps_per_epoch
         real = self.real_weights if self.real_weights is not None else (0.3 if scheme.activation_bits == 1 else 0.0)
         return Stages(freeze_norms=round((1 - self.frozen) * steps), quantize_weights=round(real * steps))
+
+
+def _effort(scheme: Scheme) -> tuple[int, float]:
+    """(epochs, share of the network's own learning rate), from trials on the digits."""
+    weight = min([scheme.weight_bits, *(bits for _, bits, _ in scheme.layers)])
+    activation = min([scheme.activation_bits, *(bits for _, _, bits in scheme.layers)])
+    if activation == 1:
+        return 24, 1.0
+    if weight <= 2:
+        return 14, 0.5
+    return (8, 0.25) if min(weight, activation) < 8 else (5, 0.1)
 
 
 def finetune(
@@ -144,7 +159,8 @@ def _trained(
 
 def _digest(network: nn.Module, scheme: Scheme, tuning: Finetuning) -> str:
     """Tells trainings apart that start from other weights or go another way."""
-    digest = hashlib.sha256(json.dumps([scheme.to_json(), asdict(tuning)], sort_keys=True).encode())
+    matters = {name: value for name, value in scheme.to_json().items() if name in _SCHEME_MATTERS}
+    digest = hashlib.sha256(json.dumps([matters, asdict(tuning)], sort_keys=True).encode())
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -1,0 +1,166 @@
+"""`python -m offramp.benchmarks.qat`: float, post-training and trained accuracy of each scheme, over several seeds.
+
+Each network is trained in float on the digits, once a seed; from there it is quantized after training, and trained for
+each scheme. Every trained program is written for three targets and verified. A cut-off benchmark goes on where it was:
+runs lie in `--runs`, finished rows in `--rows`.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..devices.boards.host import describe_host
+from ..export.write import write_artifact
+from ..finetune import Finetuning, finetune
+from ..pipeline import Options, programs_of, references_of, trained_source
+from ..quant.program import QuantizedProgram
+from ..quant.programs import Programs
+from ..quant.qat.network import QuantizedNetwork, Stages
+from ..quant.qat.quantizers import ValueQuantizer
+from ..quant.qat.start import trainable
+from ..quant.scheme import Scheme, bits_named
+from ..runtime.reference import run_reference
+from ..runtime.samples import Samples
+from ..runtime.verify import accuracy_of, verify_artifact
+from ..sources import SampleSets, Source, find_samples, find_source, load_data
+from ..storage import read_json, write_json
+from .results import keep
+
+NETWORKS = ("care_xxs", "resnet8", "mobilenet_v2_xs")
+SMALL_BINARY = "bireal_xs"
+SCHEMES = ("int8", "w4a8", "w4a4", "w2a4", "binary-weights", "binary")
+_SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "tflite": ".tflite"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=[*NETWORKS, SMALL_BINARY])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=200, help="held-out samples that artifacts are verified on")
+    parser.add_argument("--runs", type=Path, default=Path("runs/qat"))
+    parser.add_argument("--keep", action="store_true", help="record the result for docs/results.md")
+    arguments = parser.parse_args(argv)
+    rows = []
+    for seed in arguments.seeds:
+        for network in arguments.networks:
+            for scheme in SCHEMES if network != SMALL_BINARY else ("binary",):
+                rows.append(_row(network, scheme, seed, arguments.runs / f"seed{seed}", arguments.samples))
+    document = {
+        "benchmark": "qat",
+        "ratios": {},
+        "machine": str(describe_host()),
+        "verified_on": arguments.samples,
+        "rows": rows,
+    }
+    if arguments.keep:
+        keep(document)
+    print(json.dumps(document))
+    return 0
+
+
+def _row(network: str, name: str, seed: int, runs: Path, samples: int) -> dict[str, Any]:
+    """One network, scheme and seed: three accuracies, and the verdicts of three targets; kept beside its runs."""
+    kept = runs / "rows" / f"{network}.{name}.json"
+    if kept.is_file():
+        row: dict[str, Any] = read_json(kept)
+    else:
+        row = _measured(network, name, seed, runs, samples)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, row)
+    verified = [target for target, verdict in row["targets"].items() if verdict["verified"]]
+    print(
+        f"{network:16} {name:15} seed {seed}  float {row['float']:.3f}  PTQ {row['ptq']:.3f}  QAT {row['qat']:.3f}  "
+        f"off by {row['distance']['evaluation_most']:.2g} steps, {row['distance']['brevitas_most']:.2g} in Brevitas  "
+        f"verified {', '.join(verified) or 'nowhere'}",
+        flush=True,
+    )
+    return row
+
+
+def _measured(network: str, name: str, seed: int, runs: Path, samples: int) -> dict[str, Any]:
+    scheme = Scheme(*bits_named(name))
+    options = Options(scheme=scheme, precisions=("float32", "int8"), runs=runs, seed=seed)
+    source = trained_source(find_source(network, seed), options)
+    sets = find_samples(source, None, scheme.samples, 10**6, seed)
+    after = programs_of(source, sets, options)
+    floating, quantized = references_of(after, sets)
+    assert quantized is not None
+    trained, distance = _trained(source, after, sets, scheme, runs, seed)
+    reference = run_reference(trained.program, *_names(after), sets.held_out)
+    first, labels = reference.output_names[0], sets.held_out.labels
+    fewer = sets.held_out.first(samples)
+    targets = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for target, suffix in _SUFFIX.items():
+            names = dict(zip(("input_names", "output_names"), _names(after)))
+            path = Path(folder) / f"{network}{suffix}"
+            artifact = write_artifact(target, trained.program, path, precision=scheme.name, **names)
+            verdict = verify_artifact(
+                artifact, run_reference(trained.program, *_names(after), fewer), fewer, trained, older_runtime=False
+            )
+            targets[target] = {
+                "verified": verdict.verified,
+                "reasons": list(verdict.reasons),
+                "bytes": artifact.size_bytes,
+                "agreement": min(result.agreement for result in verdict.engines if result.agreement is not None),
+            }
+    return {
+        "network": network,
+        "scheme": name,
+        "seed": seed,
+        "float": accuracy_of(floating.outputs[first], labels),
+        "ptq": accuracy_of(quantized.outputs[first], labels),
+        "qat": accuracy_of(reference.outputs[first], labels),
+        "distance": distance,
+        "targets": targets,
+    }
+
+
+def _trained(
+    source: Source, programs: Programs, sets: SampleSets, scheme: Scheme, runs: Path, seed: int
+) -> tuple[QuantizedProgram, dict[str, float]]:
+    """The trained program, and how far its outputs are from the trained network's over every held-out sample."""
+    captured = programs.captured
+    inputs = [tuple(torch.from_numpy(sample[name]) for name in captured.input_names) for sample in sets.calibration]
+    data = load_data(source, None)
+    folder = runs / f"{source.name}.{scheme.name}"
+    program, run = finetune(source, captured, inputs, data, scheme, Finetuning(), folder, seed)
+    network = trainable(source.network, captured, inputs, scheme, 1, Stages(0))
+    network.load_state_dict(run.weights)
+    return program, _distance(network.eval(), program, sets.held_out)
+
+
+def _distance(network: QuantizedNetwork, program: QuantizedProgram, held_out: Samples) -> dict[str, float]:
+    """In steps of the output: the most that any is off, and the share of samples within one step.
+
+    `evaluation` is the trained network as it evaluates. `brevitas` rounds every activation with Brevitas' arithmetic,
+    which differs from the program's where a value lies, within float rounding, half-way between two codes.
+    """
+    step = program.output_steps()[0] or 1.0
+    off: dict[str, list[float]] = {"evaluation": [], "brevitas": []}
+    with torch.no_grad():
+        for sample in held_out:
+            x = torch.from_numpy(next(iter(sample.values())))
+            wanted = program(x)[0]
+            for arithmetic, distances in off.items():
+                for module in network.modules():
+                    if isinstance(module, ValueQuantizer):
+                        module.train(arithmetic == "brevitas")
+                distances.append(float((network(x) - wanted).abs().max()) / step)
+    found = {f"{name}_most": max(distances) for name, distances in off.items()}
+    return found | {
+        f"{name}_within": float(np.mean([d <= 1.001 for d in distances])) for name, distances in off.items()
+    }
+
+
+def _names(programs: Programs) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return programs.captured.input_names, programs.captured.output_names
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
