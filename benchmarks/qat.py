@@ -97,9 +97,11 @@ def _measured(network: str, name: str, seed: int, runs: Path, samples: int) -> d
     targets = {}
     with tempfile.TemporaryDirectory() as folder:
         for target, suffix in _SUFFIX.items():
-            names = dict(zip(("input_names", "output_names"), _names(after)))
+            inputs, outputs = _names(after)
             path = Path(folder) / f"{network}{suffix}"
-            artifact = write_artifact(target, trained.program, path, precision=scheme.name, **names)
+            artifact = write_artifact(
+                target, trained.program, path, precision=scheme.name, input_names=inputs, output_names=outputs
+            )
             verdict = verify_artifact(
                 artifact, run_reference(trained.program, *_names(after), fewer), fewer, trained, older_runtime=False
             )

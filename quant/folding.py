@@ -82,10 +82,10 @@ def _affine(module: GraphModule, node: Node) -> tuple[Tensor, Tensor]:
 
 def _norm(module: GraphModule, node: Node) -> Norm:
     _, weight, bias, mean, variance, _, _, epsilon = node.args[:8]
-    running = constant_of(module, mean), constant_of(module, variance)
-    gain = constant_of(module, weight) if isinstance(weight, Node) else torch.ones_like(running[0])
-    offset = constant_of(module, bias) if isinstance(bias, Node) else torch.zeros_like(running[0])
-    return Norm(*(value.clone().float() for value in (gain, offset, *running)), float(epsilon))
+    kept = constant_of(module, mean).clone().float(), constant_of(module, variance).clone().float()
+    gain = constant_of(module, weight).clone().float() if isinstance(weight, Node) else torch.ones_like(kept[0])
+    offset = constant_of(module, bias).clone().float() if isinstance(bias, Node) else torch.zeros_like(kept[0])
+    return Norm(gain, offset, *kept, float(epsilon))
 
 
 def _folds_backward(norm: Node, source: Node) -> bool:

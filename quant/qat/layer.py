@@ -35,6 +35,10 @@ class QuantizedLayer(nn.Module):
     layer computes with the very integers that it is lowered to.
     """
 
+    mean: Tensor
+    variance: Tensor
+    epsilon: float
+
     def __init__(
         self,
         operator: Callable[..., Tensor],
@@ -64,9 +68,9 @@ class QuantizedLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            weight, bias = self.integers()
-            real = torch.from_numpy(weight.dequantize()) * self._unit()
-            return self._operate(x, real, None if bias is None else torch.from_numpy(bias.dequantize()))
+            codes, bias_codes = self.integers()
+            real = torch.from_numpy(codes.dequantize()) * self._unit()
+            return self._operate(x, real, None if bias_codes is None else torch.from_numpy(bias_codes.dequantize()))
         weight = self.quantizer(self.weight) if self.weight_quantized else self.weight
         if not self.has_norm:
             return self._operate(x, weight, self.bias)
@@ -79,7 +83,7 @@ class QuantizedLayer(nn.Module):
         """Weight and bias as the program holds them, the norm folded in."""
         with torch.no_grad():
             scale, codes = self.quantizer.scale(self.weight).float(), self._codes()
-            bias = self.bias
+            bias: Tensor | None = self.bias
             if self.has_norm:
                 factor, bias = self._folding()
                 codes, scale = codes * self._along(torch.where(factor < 0, -1.0, 1.0)), scale * factor.abs()

@@ -30,6 +30,8 @@ class QuantizedNetwork(nn.Module):
     filled up with its own first samples, whose results are dropped.
     """
 
+    steps: Tensor
+
     def __init__(self, graph: GraphModule, batch_size: int, stages: Stages):
         super().__init__()
         self.graph, self.batch_size, self.stages = graph, batch_size, stages

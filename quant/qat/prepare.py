@@ -55,7 +55,7 @@ def prepare(captured: Captured, coding: Coding, scheme: Scheme, estimator: str =
             if key not in edges:
                 edges[key] = _insert_edge(module, node, key, source, coding, quantizers[source], estimator)
             node.args = (edges[key], *node.args[1:])
-            quantizer = module.get_submodule(str(edges[key].target))  # type: ignore[assignment]
+            quantizer = module.get_submodule(str(edges[key].target))
         layer = _layer(module, node, plan, chosen.weight, coding, quantizer, estimator)
         _replace(module, node, f"layer_{node.name}", layer, (node.args[0],))
     for node, rule in plan.rules.items():

@@ -34,6 +34,8 @@ def fake_quantize(x: Tensor, affine: Affine) -> Tensor:
 class _ZeroPoint(nn.Module):
     """The zero point that calibration found; it stays, so that a ReLU keeps its zero at the lowest code."""
 
+    value: Tensor
+
     def __init__(self, value: int):
         super().__init__()
         self.register_buffer("value", torch.tensor(float(value)))
