@@ -132,7 +132,7 @@ def _trained(
     data = load_data(source, None)
     folder = runs / f"{source.name}.{scheme.name}"
     program, run = finetune(source, captured, inputs, data, scheme, Finetuning(), folder, seed)
-    network = trainable(source.network, captured, inputs, scheme, 1, Stages(0))
+    network = trainable(source.network, captured, inputs[:2], scheme, 1, Stages(0))  # its numbers come with the run
     network.load_state_dict(run.weights)
     return program, _distance(network.eval(), program, sets.held_out)
 
@@ -143,12 +143,12 @@ def _distance(network: QuantizedNetwork, program: QuantizedProgram, held_out: Sa
     `evaluation` is the trained network as it evaluates. `brevitas` rounds every activation with Brevitas' arithmetic,
     which differs from the program's where a value lies, within float rounding, half-way between two codes.
     """
-    step = program.output_steps()[0] or 1.0
+    step, run = program.output_steps()[0] or 1.0, program.program.module(check_guards=False)
     off: dict[str, list[float]] = {"evaluation": [], "brevitas": []}
     with torch.no_grad():
         for sample in held_out:
             x = torch.from_numpy(next(iter(sample.values())))
-            wanted = program(x)[0]
+            wanted = run(x)[0]
             for arithmetic, distances in off.items():
                 for module in network.modules():
                     if isinstance(module, ValueQuantizer):

@@ -31,17 +31,23 @@ def fake_quantize(x: Tensor, affine: Affine) -> Tensor:
     return DEQUANTIZE(QUANTIZE(x, *form), *form)
 
 
-class _ZeroPoint(nn.Module):
-    """The zero point that calibration found; it stays, so that a ReLU keeps its zero at the lowest code."""
+class _CodeLimits(nn.Module):
+    """Clamps codes counted from the zero point, (code - zero point), to the limits of the codes.
 
-    value: Tensor
+    So a value is rounded before the zero point is added, as in the program: `round(x / scale) + zero_point`. The zero
+    point is the one that calibration found, so that a ReLU keeps its zero at the lowest code.
+    """
 
-    def __init__(self, value: int):
+    zero_point: Tensor
+
+    def __init__(self, affine: Affine):
         super().__init__()
-        self.register_buffer("value", torch.tensor(float(value)))
+        self.limits = affine.qmin, affine.qmax
+        self.register_buffer("zero_point", torch.tensor(float(affine.zero_point)))
 
-    def forward(self, x: Tensor, scale: Tensor, bit_width: Tensor) -> Tensor:
-        return self.value
+    def forward(self, x: Tensor, min_val: Tensor, max_val: Tensor) -> Tensor:
+        low, high = (limit - self.zero_point for limit in self.limits)
+        return x.clamp(low, high)
 
 
 class ValueQuantizer(nn.Module):
@@ -60,14 +66,20 @@ class ValueQuantizer(nn.Module):
             if learned
             else ConstScaling(threshold)
         )
+        self.codes = _CodeLimits(affine)
         self.quant = RescalingIntQuant(
-            IntQuant(narrow_range=False, signed=True, input_view_impl=Identity(), float_to_int_impl=RoundSte()),
+            IntQuant(
+                narrow_range=False,
+                signed=True,
+                input_view_impl=Identity(),
+                float_to_int_impl=RoundSte(),
+                tensor_clamp_impl=self.codes,
+            ),
             scaling,
             IntScaling(signed=True, narrow_range=False),
-            _ZeroPoint(affine.zero_point),
+            ZeroZeroPoint(),
             BitWidthConst(bits),
         )
-        self.limits = affine.qmin, affine.qmax
 
     def forward(self, x: Tensor) -> Tensor:
         return self.quant(x)[0] if self.training else fake_quantize(x, self.affine())
@@ -78,8 +90,7 @@ class ValueQuantizer(nn.Module):
 
     def affine(self) -> Affine:
         """What it trained to."""
-        zero_point = int(self.quant.zero_point_impl.value)
-        return Affine(float(self.scale().detach()), zero_point, *self.limits)
+        return Affine(float(self.scale().detach()), int(self.codes.zero_point), *self.codes.limits)
 
     def edge(self) -> Edge:
         return Edge(self.affine())
