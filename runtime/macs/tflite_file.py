@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 
+import numpy as np
+
 from ..tflite_graph import TfliteGraph, TfliteOperator, TfliteTensor, read_tflite
 from .count import CountedOperation, MacCount
 from .free import FREE_TFLITE
@@ -63,7 +65,7 @@ def _parameters(graph: TfliteGraph) -> int:
 
 
 def _is_zero(tensor: TfliteTensor) -> bool:
-    return prod(tensor.shape) == 1 and tensor.axis is None and bool((tensor.data == tensor.zero_point).all())
+    return prod(tensor.shape) == 1 and tensor.axis is None and bool(np.all(tensor.data == tensor.zero_point))
 
 
 def _conv_2d(inputs: list[TfliteTensor], output: TfliteTensor, _: TfliteOperator) -> int:
