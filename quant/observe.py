@@ -68,6 +68,22 @@ def channel_means(
     return {name: total / len(samples) for name, total in sums.items()}
 
 
+def channel_peaks(
+    module: GraphModule, samples: Sequence[tuple[Tensor, ...]], axes: dict[str, int]
+) -> dict[str, Tensor]:
+    """The largest magnitude of each channel, (channels,), of the named values over all samples; `axes` as above."""
+    if not axes:
+        return {}
+    check_samples(module, samples)
+    watching = _returning(module, list(axes))
+    peaks = {name: torch.zeros(()) for name in axes}
+    with torch.no_grad():
+        for sample in samples:
+            for (name, axis), value in zip(axes.items(), watching(*sample)):
+                peaks[name] = torch.maximum(peaks[name], value.movedim(axis, 0).flatten(1).abs().amax(1))
+    return peaks
+
+
 def _widen(name: str, values: Tensor, spot: Observed) -> None:
     low, high = (float(v) for v in torch.aminmax(values))
     if not (np.isfinite(low) and np.isfinite(high)):

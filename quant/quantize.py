@@ -1,6 +1,7 @@
 """Post-training quantization: from a captured float network and real samples to its `QuantizedProgram`."""
 
 import copy
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,12 +14,15 @@ from .bits import LayerBits, layer_bits
 from .calibration import choose_range
 from .capture import Captured
 from .coding import Coding, Edge
-from .graph import constant_of
+from .equalize import equalize
+from .graph import constant_of, module_path
 from .lowering import lower
 from .observe import Observed, channel_means, observe
 from .placement import Placement, activation_inputs, place
 from .program import QuantizedProgram
+from .refinement import refine
 from .scheme import Scheme
+from .smooth import smooth
 from .threads import one_thread
 from .weights import least_weight_scale, quantize_bias, quantize_weight
 
@@ -36,10 +40,18 @@ def quantize(captured: Captured, samples: Sequence[tuple[Tensor, ...]], scheme: 
     Raises:
         BadInput: the samples do not fit the network, or a value is not finite on them.
     """
-    module = copy.deepcopy(captured.module)
+    module, samples = copy.deepcopy(captured.module), samples[: scheme.samples]
+    with one_thread():
+        if scheme.smooth is not None:
+            smooth(module, samples, scheme.smooth)
+        if scheme.equalize:
+            equalize(module)
     plan = place(module, scheme.keep_float)
     bits = layer_bits(module, plan, scheme)
-    coding = calibrate(module, plan, bits, samples[: scheme.samples], scheme)
+    coding = calibrate(module, plan, bits, samples, scheme)
+    if scheme.rounding == "learned" or scheme.correct_bias:
+        with one_thread():
+            refine(module, plan, bits, coding, samples, scheme)
     return lower(captured, module, plan, bits, coding, scheme)
 
 
@@ -57,6 +69,7 @@ def calibrate(
     with one_thread():
         seen = observe(module, samples, names, histograms=scheme.calibration != "minmax")
         means = channel_means(module, samples, {source.name: _channel_axis(source) for source, n in few if n == 1})
+    _warn_of_silence(module, plan, seen)
     coding = Coding(_affines(plan, seen, scheme))
     for source, count in few:
         value = coding.values[source.name]
@@ -71,6 +84,17 @@ def calibrate(
         scale = coding.input_scale(source.name, chosen.activation)
         _quantize_weights(module, node, scale, plan.rules[node].channel_axis, chosen.weight, coding)
     return coding
+
+
+def _warn_of_silence(module: GraphModule, plan: Placement, seen: dict[str, Observed]) -> None:
+    """Tells of values that calibration never saw other than zero: they get codes for ±1, which is a guess."""
+    silent = [node for node in plan.groups if seen[node.name].low == seen[node.name].high == 0]
+    if silent:
+        named = ", ".join(f"{node.name} ({module_path(node) or 'the network itself'})" for node in silent)
+        warnings.warn(
+            f"always zero on the calibration samples: {named}; give samples that reach it, or look for a dead layer",
+            stacklevel=4,
+        )
 
 
 def _affines(plan: Placement, seen: dict[str, Observed], scheme: Scheme) -> dict[str, Affine]:

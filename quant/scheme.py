@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import BadInput
 
 CALIBRATIONS = ("minmax", "percentile", "mse", "entropy")
+ROUNDINGS = ("nearest", "learned")
 
 # What a scheme is called -> (weight bits, activation bits).
 NAMED_BITS = {"int8": (8, 8), "ternary": (2, 8), "binary-weights": (1, 8), "binary": (1, 1)}
@@ -31,6 +32,10 @@ class Scheme:
         samples: how many calibration samples are read at most.
         keep_float: module paths (or prefixes of them) that stay in float32.
         keep_int8: module paths (or prefixes of them) whose layers keep 8 bits.
+        rounding: of weights, `nearest` or `learned` on the calibration samples.
+        correct_bias: put each channel's mean error on the calibration samples into the bias.
+        equalize: even out the channels of neighbouring layers before anything is quantized.
+        smooth: share (0 to 1) of a norm's uneven channels that moves into the linear layers behind it; None for none.
     """
 
     weight_bits: int = 8
@@ -42,6 +47,10 @@ class Scheme:
     samples: int = 256
     keep_float: tuple[str, ...] = ()
     keep_int8: tuple[str, ...] = ()
+    rounding: str = "learned"
+    correct_bias: bool = True
+    equalize: bool = False
+    smooth: float | None = None
 
     def __post_init__(self) -> None:
         faults = []
@@ -59,6 +68,10 @@ class Scheme:
             faults.append(f"percentile must be in (50, 100], got {self.percentile}")
         if self.samples < 1:
             faults.append(f"samples must be 1 or more, got {self.samples}")
+        if self.rounding not in ROUNDINGS:
+            faults.append(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding}")
+        if self.smooth is not None and not 0 <= self.smooth <= 1:
+            faults.append(f"smooth must be in [0, 1], got {self.smooth}")
         if faults:
             raise BadInput("scheme: " + "; ".join(faults))
 
@@ -77,11 +90,13 @@ class Scheme:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Scheme":
-        lists = {name: tuple(value.get(name, ())) for name in ("keep_float", "keep_int8")}
+        lists: dict[str, Any] = {name: tuple(value.get(name, ())) for name in ("keep_float", "keep_int8")}
         layers = tuple(
             (str(path), int(weight), int(activation)) for path, weight, activation in value.get("layers", ())
         )
-        return cls(**value | lists | {"layers": layers})
+        # What a scheme meant that does not name these.
+        before: dict[str, Any] = {"rounding": "nearest", "correct_bias": False}
+        return cls(**before | value | lists | {"layers": layers})
 
 
 def bits_named(name: str) -> tuple[int, int]:

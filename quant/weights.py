@@ -32,8 +32,9 @@ def quantize_weight(weight: Tensor, axis: int, least_scale: Tensor | None = None
         scale = rows.abs().mean(1).float() if bits == 1 else _brevitas_scale(rows, bits)
         if least_scale is not None:
             scale = torch.maximum(scale, least_scale.float())
-        # A channel of zeros has no scale of its own; any will do.
-        scale = torch.where(scale > 1e-12, scale, torch.ones_like(scale))
+        # A channel of zeros has no scale of its own; that of the others gives its bias the same resolution as theirs.
+        some = scale[scale > 1e-12]
+        scale = torch.where(scale > 1e-12, scale, some.median() if len(some) else 1.0)
     return weight_codes(weight, scale, axis, bits)
 
 

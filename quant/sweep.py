@@ -1,0 +1,165 @@
+"""Runs a float network and its quantized form side by side, operator by operator over all samples.
+
+At every convolution and linear layer a visitor sees what both compute and may change the layer's integers before the
+quantized side goes on. So each layer is mended knowing the errors that reach it from the layers before, and one pass
+over the graph serves all of them. Values are dropped as soon as nothing reads them any more.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from .affine import Affine
+from .bits import LayerBits
+from .codes import IntegerTensor
+from .coding import Coding, Edge
+from .graph import constant_of, is_constant
+from .placement import Placement, activation_inputs
+from .rules import Kind
+from .weights import quantize_constant
+
+aten = torch.ops.aten
+
+_HELD_BYTES = 512 << 20  # of one value over all samples, float and quantized
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """A weighted layer between the two networks, one entry a sample.
+
+    Attributes:
+        inputs: what the quantized layer reads, fake-quantized.
+        wanted: what the float layer makes of the float network's own input, bias included.
+    """
+
+    node: Node
+    inputs: list[Tensor]
+    wanted: list[Tensor]
+
+
+def sweep(
+    module: GraphModule,
+    plan: Placement,
+    bits: dict[Node, LayerBits],
+    coding: Coding,
+    samples: Sequence[tuple[Tensor, ...]],
+    visit: Callable[[LayerRun], None],
+) -> None:
+    """Calls `visit` at each weighted layer, in the order of the graph; it may put new integers into `coding`.
+
+    Args:
+        module: the float graph that `plan` and `coding` are about.
+        samples: real inputs; as many are used as fit into memory.
+    """
+    samples = samples[: _affordable(module, len(samples))]
+    runner = _Sides(module, plan, bits, coding, samples)
+    last = {source: node for node in module.graph.nodes for source in node.all_input_nodes}
+    with torch.no_grad():
+        for node in module.graph.nodes:
+            if node.op == "output":
+                break
+            runner.run(node, visit)
+            for source in {node, *node.all_input_nodes}:
+                if last.get(source) in (node, None):
+                    runner.forget(source)
+
+
+def _affordable(module: GraphModule, count: int) -> int:
+    values = [node.meta["val"] for node in module.graph.nodes if isinstance(node.meta.get("val"), Tensor)]
+    largest = max((v.numel() * v.element_size() for v in values), default=1)
+    return max(1, min(count, _HELD_BYTES // (2 * largest)))
+
+
+class _Sides:
+    def __init__(
+        self,
+        module: GraphModule,
+        plan: Placement,
+        bits: dict[Node, LayerBits],
+        coding: Coding,
+        samples: Sequence[tuple[Tensor, ...]],
+    ):
+        self.module, self.plan, self.bits, self.coding = module, plan, bits, coding
+        self.count = len(samples)
+        self.inputs = iter(zip(*samples))
+        self.floats: dict[Node, list[Any]] = {}
+        self.coded: dict[Node, list[Any]] = {}
+
+    def forget(self, node: Node) -> None:
+        self.floats.pop(node, None)
+        self.coded.pop(node, None)
+
+    def run(self, node: Node, visit: Callable[[LayerRun], None]) -> None:
+        """Computes one node on both sides."""
+        if node.op == "placeholder":
+            self.floats[node] = self.coded[node] = list(next(self.inputs))
+        elif node.op == "get_attr":
+            self.floats[node] = self.coded[node] = [constant_of(self.module, node)] * self.count
+        elif self.kind(node) is Kind.WEIGHTED:
+            self.floats[node] = self.call(node, self.floats)
+            inputs = self.read(node)
+            visit(LayerRun(node, inputs, self.floats[node]))
+            weight, bias = self.coding.weights[node.name], self.coding.biases[node.name]
+            operands = _real(weight), None if bias is None else _real(bias)
+            self.coded[node] = [node.target(x, *operands, *node.args[3:]) for x in inputs]
+        else:
+            self.floats[node] = self.call(node, self.floats)
+            self.coded[node] = self.call(node, self.coded)
+        if node in self.plan.groups:
+            affine = self.coding.values[node.name]
+            self.coded[node] = [fake_quantized(value, affine) for value in self.coded[node]]
+
+    def kind(self, node: Node) -> Kind | None:
+        return self.plan.rules[node].kind if node in self.plan.rules else None
+
+    def call(self, node: Node, side: dict[Node, list[Any]]) -> list[Any]:
+        """The operator on every sample."""
+        quantizes = side is self.coded and self.kind(node) is Kind.ARITHMETIC and node.target is not aten.mean.dim
+        edges = [source for concatenation, source in self.plan.requantized if concatenation is node]
+        results = []
+        for index in range(self.count):
+
+            def value(source: Node, index: int = index) -> Any:
+                found = side[source][index]
+                if quantizes and is_constant(source) and source in node.args[:2]:
+                    return torch.from_numpy(quantize_constant(found.float()).dequantize())
+                if side is self.coded and source in edges:
+                    return fake_quantized(found, self.coding.values[node.name])
+                return found
+
+            args, kwargs = torch.fx.map_arg((node.args, node.kwargs), value)
+            results.append(node.target(*args, **kwargs))
+        return results
+
+    def read(self, node: Node) -> list[Tensor]:
+        """What a weighted layer reads on the quantized side."""
+        source, chosen = node.args[0], self.bits[node].activation
+        values = self.coded[source]
+        if chosen == 8:
+            return values
+        edge = self.coding.edges[activation_inputs(node, self.plan.rules[node])[0].name, chosen]
+        return [edged(value, edge) for value in values]
+
+
+def fake_quantized(value: Tensor, affine: Affine) -> Tensor:
+    """A value rounded to its codes and back."""
+    if not value.is_floating_point():
+        return value
+    limits = affine.qmin, affine.qmax
+    return torch.fake_quantize_per_tensor_affine(value.float(), affine.scale, affine.zero_point, *limits)
+
+
+def edged(value: Tensor, edge: Edge) -> Tensor:
+    """A value as a layer of few activation bits reads it."""
+    if edge.shift is None:
+        return fake_quantized(value, edge.affine)
+    shifted = value + torch.from_numpy(edge.shift.astype("float32")) * edge.affine.scale
+    return torch.where(shifted >= 0, edge.affine.scale, -edge.affine.scale)
+
+
+def _real(tensor: IntegerTensor) -> Tensor:
+    return torch.from_numpy(tensor.dequantize())
