@@ -35,16 +35,19 @@ def load_checkpoint(
     """Puts a checkpoint's tensors in place and returns its `state`.
 
     Raises:
-        BadInput: the file is damaged, or belongs to a training with another configuration.
+        BadInput: the file is damaged, or belongs to another network or a training with another configuration.
     """
     tensors, state = read_tensors(path)
     differing = [name for name in config if state.get("config", {}).get(name) != config[name]]
     if differing:
         raise BadInput(f"{path}: belongs to a training with another {', '.join(differing)}; leave out resume")
-    module.load_state_dict(_under(tensors, "module."))
-    if average is not None:
-        average.module.load_state_dict(_under(tensors, "average."))
-        average.steps = state["average_steps"]
+    try:
+        module.load_state_dict(_under(tensors, "module."))
+        if average is not None:
+            average.module.load_state_dict(_under(tensors, "average."))
+            average.steps = state["average_steps"]
+    except RuntimeError as error:  # lists every tensor of the network
+        raise BadInput(f"{path}: holds other tensors than the network has; leave out resume") from error
     slots: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under(tensors, "optimizer.").items():
         index, _, slot = name.partition(".")

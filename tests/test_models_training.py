@@ -182,6 +182,8 @@ def test_resume_refuses_the_checkpoint_of_another_training(tmp_path):
     child(tmp_path, f"['train_and_die']({str(folder)!r}, 8)")
     with pytest.raises(BadInput, match=r"checkpoint.safetensors: belongs to a training with another seed; leave out"):
         train(net(), stripes(), EVERYTHING, folder, seed=4, resume=True)
+    with pytest.raises(BadInput, match=r"checkpoint.safetensors: holds other tensors than the network has; leave out"):
+        train(net(lambda: nn.Linear(8, 3)), stripes(), EVERYTHING, folder, seed=3, resume=True)
     checkpoint = folder / "training/checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(BadInput, match=r"checkpoint.safetensors: damaged or cut short"):
