@@ -38,7 +38,7 @@ def show_dist(document: dict[str, Any]) -> None:
     """One line per artifact: size, accuracy, agreement, output steps, latency, verdict; then what does not hold."""
     accuracy = (document.get("float") or {}).get("accuracy")
     _console.print(f"[bold]{document['name']}[/]  float accuracy {percent_text(accuracy)}")
-    table = _table("target", "precision", "size", "accuracy", "agreement", "steps", "p50 ms", "int8 MACs", "verdict")
+    table = _table("target", "precision", "size", "accuracy", "agreement", "steps", "p50 ms", "integer MACs", "verdict")
     for row in document["artifacts"]:
         latency = (row.get("latency_ms") or {}).get("p50")
         table.add_row(

@@ -8,6 +8,7 @@ runs lie in `--runs`, finished rows in `--rows`.
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import numpy as np
 import torch
 
 from ..devices.boards.host import describe_host
+from ..export.artifact import SUFFIX
 from ..export.write import write_artifact
 from ..finetune import Finetuning, finetune
+from ..models.recorded import recorded_results
 from ..pipeline import Options, programs_of, references_of, trained_source
+from ..quant.capture import Captured, capture
 from ..quant.program import QuantizedProgram
-from ..quant.programs import Programs
 from ..quant.qat.network import QuantizedNetwork, Stages
 from ..quant.qat.quantizers import ValueQuantizer
 from ..quant.qat.start import trainable
@@ -30,11 +33,11 @@ from ..runtime.verify import accuracy_of, verify_artifact
 from ..sources import SampleSets, Source, find_samples, find_source, load_data
 from ..storage import read_json, write_json
 from .results import keep
+from .zoo import RECORDED
 
 NETWORKS = ("care_xxs", "resnet8", "mobilenet_v2_xs")
 SMALL_BINARY = "bireal_xs"
 SCHEMES = ("int8", "w4a8", "w4a4", "w2a4", "binary-weights", "binary")
-_SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "tflite": ".tflite"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,19 +62,29 @@ def main(argv: list[str] | None = None) -> int:
     }
     if arguments.keep:
         keep(document)
+        _keep_what_works(rows)
     print(json.dumps(document))
     return 0
 
 
+def _keep_what_works(rows: list[dict[str, Any]]) -> None:
+    """Says in the zoo's record which systems were trained to ±1 and verified in every target, at every seed."""
+    recorded = recorded_results()
+    for network in {row["network"] for row in rows if row["scheme"] == "binary"}:
+        verdicts = [row["targets"].values() for row in rows if (row["network"], row["scheme"]) == (network, "binary")]
+        recorded[network]["works"]["binary"] = all(verdict["verified"] for targets in verdicts for verdict in targets)
+    write_json(RECORDED, recorded)
+
+
 def _row(network: str, name: str, seed: int, runs: Path, samples: int) -> dict[str, Any]:
-    """One network, scheme and seed: three accuracies, and the verdicts of three targets; kept beside its runs."""
-    kept = runs / "rows" / f"{network}.{name}.json"
-    if kept.is_file():
-        row: dict[str, Any] = read_json(kept)
-    else:
-        row = _measured(network, name, seed, runs, samples)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, row)
+    """One network, scheme and seed: three accuracies, and the verdicts of three targets."""
+    scheme = Scheme(*bits_named(name))
+    options = Options(scheme=scheme, runs=runs, seed=seed)
+    source = trained_source(find_source(network, seed), options)
+    sets = find_samples(source, None, scheme.samples, 10**6, seed)
+    row: dict[str, Any] = {"network": network, "scheme": name, "seed": seed}
+    row |= _kept(runs / "rows" / f"{network}.{name}.ptq.json", lambda: _after_training(source, sets, options))
+    row |= _kept(runs / "rows" / f"{network}.{name}.qat.json", lambda: _in_training(source, sets, options, samples))
     verified = [target for target, verdict in row["targets"].items() if verdict["verified"]]
     print(
         f"{network:16} {name:15} seed {seed}  float {row['float']:.3f}  PTQ {row['ptq']:.3f}  QAT {row['qat']:.3f}  "
@@ -82,56 +95,64 @@ def _row(network: str, name: str, seed: int, runs: Path, samples: int) -> dict[s
     return row
 
 
-def _measured(network: str, name: str, seed: int, runs: Path, samples: int) -> dict[str, Any]:
-    scheme = Scheme(*bits_named(name))
-    options = Options(scheme=scheme, precisions=("float32", "int8"), runs=runs, seed=seed)
-    source = trained_source(find_source(network, seed), options)
-    sets = find_samples(source, None, scheme.samples, 10**6, seed)
-    after = programs_of(source, sets, options)
-    floating, quantized = references_of(after, sets)
+def _kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured before, or what is measured now and kept beside the runs."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, measure())
+    found: dict[str, Any] = read_json(path)
+    return found
+
+
+def _after_training(source: Source, sets: SampleSets, options: Options) -> dict[str, Any]:
+    programs = programs_of(source, sets, options)
+    floating, quantized = references_of(programs, sets)
     assert quantized is not None
-    trained, distance = _trained(source, after, sets, scheme, runs, seed)
-    reference = run_reference(trained.program, *_names(after), sets.held_out)
-    first, labels = reference.output_names[0], sets.held_out.labels
+    first, labels = floating.output_names[0], sets.held_out.labels
+    return {
+        "float": accuracy_of(floating.outputs[first], labels),
+        "ptq": accuracy_of(quantized.outputs[first], labels),
+    }
+
+
+def _in_training(source: Source, sets: SampleSets, options: Options, samples: int) -> dict[str, Any]:
+    captured = capture(source.network, source.example_inputs, source.input_names, source.output_names)
+    trained, distance = _trained(source, captured, sets, options)
+    names = captured.input_names, captured.output_names
+    reference = run_reference(trained.program, *names, sets.held_out)
     fewer = sets.held_out.first(samples)
+    on_fewer = run_reference(trained.program, *names, fewer)
     targets = {}
     with tempfile.TemporaryDirectory() as folder:
-        for target, suffix in _SUFFIX.items():
-            inputs, outputs = _names(after)
-            path = Path(folder) / f"{network}{suffix}"
+        for target, suffix in SUFFIX.items():
             artifact = write_artifact(
-                target, trained.program, path, precision=scheme.name, input_names=inputs, output_names=outputs
+                target,
+                trained.program,
+                Path(folder) / f"{source.name}{suffix}",
+                precision=options.scheme.name,
+                input_names=names[0],
+                output_names=names[1],
             )
-            verdict = verify_artifact(
-                artifact, run_reference(trained.program, *_names(after), fewer), fewer, trained, older_runtime=False
-            )
+            verdict = verify_artifact(artifact, on_fewer, fewer, trained, older_runtime=False)
             targets[target] = {
                 "verified": verdict.verified,
                 "reasons": list(verdict.reasons),
                 "bytes": artifact.size_bytes,
                 "agreement": min(result.agreement for result in verdict.engines if result.agreement is not None),
             }
-    return {
-        "network": network,
-        "scheme": name,
-        "seed": seed,
-        "float": accuracy_of(floating.outputs[first], labels),
-        "ptq": accuracy_of(quantized.outputs[first], labels),
-        "qat": accuracy_of(reference.outputs[first], labels),
-        "distance": distance,
-        "targets": targets,
-    }
+    accuracy = accuracy_of(reference.outputs[names[1][0]], sets.held_out.labels)
+    return {"qat": accuracy, "distance": distance, "targets": targets}
 
 
 def _trained(
-    source: Source, programs: Programs, sets: SampleSets, scheme: Scheme, runs: Path, seed: int
+    source: Source, captured: Captured, sets: SampleSets, options: Options
 ) -> tuple[QuantizedProgram, dict[str, float]]:
     """The trained program, and how far its outputs are from the trained network's over every held-out sample."""
-    captured = programs.captured
+    scheme = options.scheme
     inputs = [tuple(torch.from_numpy(sample[name]) for name in captured.input_names) for sample in sets.calibration]
     data = load_data(source, None)
-    folder = runs / f"{source.name}.{scheme.name}"
-    program, run = finetune(source, captured, inputs, data, scheme, Finetuning(), folder, seed)
+    folder = options.runs / f"{source.name}.{scheme.name}"
+    program, run = finetune(source, captured, inputs, data, scheme, Finetuning(), folder, options.seed)
     network = trainable(source.network, captured, inputs[:2], scheme, 1, Stages(0))  # its numbers come with the run
     network.load_state_dict(run.weights)
     return program, _distance(network.eval(), program, sets.held_out)
@@ -158,10 +179,6 @@ def _distance(network: QuantizedNetwork, program: QuantizedProgram, held_out: Sa
     return found | {
         f"{name}_within": float(np.mean([d <= 1.001 for d in distances])) for name, distances in off.items()
     }
-
-
-def _names(programs: Programs) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return programs.captured.input_names, programs.captured.output_names
 
 
 if __name__ == "__main__":

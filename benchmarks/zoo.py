@@ -20,8 +20,13 @@ from ..pipeline import Options, deploy
 from ..quant.scheme import Scheme
 from ..storage import write_json
 
-_RECORDED = Path(__file__).resolve().parent.parent / "models" / "recorded.json"
+RECORDED = Path(__file__).resolve().parent.parent / "models" / "recorded.json"
 _TARGETS = ("onnx", "coreml", "tflite")
+
+
+def _was_binary(name: str) -> bool:
+    """What `python -m offramp.benchmarks.qat --keep` has recorded of it."""
+    return bool(recorded_results().get(name, {}).get("works", {}).get("binary"))
 
 
 def record(name: str, runs: Path) -> dict[str, Any]:
@@ -38,7 +43,7 @@ def record(name: str, runs: Path) -> dict[str, Any]:
     works |= {"train": trained, "int8": all(row["verified"] for row in rows if row["precision"] == "int8")}
     return {
         **count_system(name),
-        "works": works | {"reproduce": False, "binary": False, "c": False},
+        "works": works | {"reproduce": False, "binary": _was_binary(name), "c": False},
         "trained_on": system.dataset,
         "float_accuracy": document["float"]["accuracy"],
         "artifacts": [
@@ -73,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             recorded[name] = {"works": {}, **recorded.get(name, {}), **count_system(name)}
         else:
             recorded[name] = record(name, arguments.runs)
-        write_json(_RECORDED, {key: recorded[key] for key in sorted(recorded)})
+        write_json(RECORDED, {key: recorded[key] for key in sorted(recorded)})
     sizes = {name: _ratio(entry) for name, entry in recorded.items() if _ratio(entry)}
     print(json.dumps({"benchmark": "zoo", "ratios": sizes, "machine": str(describe_host())}))
     return 0
