@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from . import __version__
-from .errors import OfframpError
+from .errors import OfframpError, OfframpWarning
 
 _TARGETS = ("onnx", "coreml", "tflite")
 _PRECISIONS = ("float32", "float16", "quantized", "int8")
@@ -38,7 +38,9 @@ class _Verbs(click.Group):
         try:
             with warnings.catch_warnings():
                 if not sys.warnoptions:
-                    warnings.simplefilter("ignore")  # all of them are of other packages, and about their own code
+                    warnings.simplefilter("ignore")  # all others are of other packages, and about their own code
+                    warnings.simplefilter("always", OfframpWarning)
+                    warnings.showwarning = _show_warning  # type: ignore[assignment]
                 sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except OfframpError as error:
             _fail(str(error), error.exit_code)
@@ -48,6 +50,10 @@ class _Verbs(click.Group):
             _fail("interrupted", 130)
         except OSError as error:
             _fail(f"{error.filename or 'disk'}: {error.strerror or error}")
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    _say(f"note: {' '.join(str(message).split())}")
 
 
 def _fail(message: str, exit_code: int = 2) -> NoReturn:
@@ -104,7 +110,21 @@ _how = _options(
         default="int8",
         show_default=True,
         metavar="SCHEME",
-        help="int8, w4a8 (bits of weights and of what layers read), ternary, binary-weights or binary.",
+        help="int8, w4a8 (bits of weights and of what layers read), ternary, binary-weights, binary, or auto: "
+        "each layer's own bits within --budget.",
+    ),
+    click.option(
+        "--budget",
+        "budgets",
+        multiple=True,
+        metavar="BUDGET",
+        help="Of --scheme auto: size=0.1 (of float32 weights), size=40KB or macbits=0.5 (of 8 by 8 bits); repeatable.",
+    ),
+    click.option(
+        "--bits",
+        multiple=True,
+        metavar="BITS",
+        help="Bits that --scheme auto gives layers; repeatable; w2a8, w3a8, w4a8, w6a8 and w8a8 by default.",
     ),
     click.option("--qat", is_flag=True, help="Train the network for the scheme, starting from its float weights."),
     click.option("--qat-epochs", type=click.IntRange(1), help="Epochs of that training; the scheme's own by default."),
@@ -158,6 +178,8 @@ def _chosen(
     targets: tuple[str, ...] = (),
     precisions: tuple[str, ...] = (),
     scheme: str = "int8",
+    budgets: tuple[str, ...] = (),
+    bits: tuple[str, ...] = (),
     qat: bool = False,
     qat_epochs: int | None = None,
     qat_rate: float | None = None,
@@ -176,7 +198,8 @@ def _chosen(
     from .pipeline import Options
     from .quant.scheme import Scheme, bits_named
 
-    weight_bits, activation_bits = bits_named(scheme)
+    mixed = _wanted(scheme, budgets, bits)
+    weight_bits, activation_bits = bits_named("int8" if mixed else scheme)
     chosen = Scheme(
         weight_bits,
         activation_bits,
@@ -190,8 +213,31 @@ def _chosen(
     order = [name for name in _PRECISIONS if name in (precisions or ("float32", "int8"))]
     made = tuple("int8" if name == "quantized" else name for name in order)
     return Options(
-        targets=targets or _TARGETS, precisions=made, scheme=chosen, tuning=tuning, held_out=samples, **others
+        targets=targets or _TARGETS,
+        precisions=made,
+        scheme=chosen,
+        mixed=mixed,
+        tuning=tuning,
+        held_out=samples,
+        **others,
     )
+
+
+def _wanted(scheme: str, budgets: tuple[str, ...], bits: tuple[str, ...]) -> Any:
+    """What `--scheme auto` is asked for; None for another scheme."""
+    from .errors import BadInput
+    from .mixed import Wanted
+    from .quant.mixed.budget import parse_budget
+    from .quant.scheme import bits_named
+
+    for option, given in (("--budget", budgets), ("--bits", bits)):
+        if given and scheme != "auto":
+            raise BadInput(f"{option} {given[0]}: belongs to --scheme auto, not to {scheme}")
+    if scheme != "auto":
+        return None
+    if not budgets:
+        raise BadInput("--scheme auto: needs a --budget, as size=0.1, size=40KB or macbits=0.5")
+    return Wanted(tuple(map(parse_budget, budgets)), tuple(map(bits_named, bits)))
 
 
 def _say(line: str) -> None:
@@ -267,6 +313,7 @@ def train(system: str, epochs: int | None, resume: bool, device: str, as_json: b
     epilog=_examples(
         "offramp quantize runs/care_xxs --calibration entropy",
         "offramp quantize mypkg.net:build --data x.npz --out programs",
+        "offramp quantize runs/care_xxs --scheme auto --budget size=0.1",
     )
 )
 @click.argument("network")
@@ -278,7 +325,7 @@ def train(system: str, epochs: int | None, resume: bool, device: str, as_json: b
 def quantize(network: str, out: Path, as_json: bool, **chosen: Any) -> None:
     """Quantizes a network once, into the program behind every artifact.
 
-    Writes OUT/NAME/program.pt2 and scheme.json.
+    Writes OUT/NAME/program.pt2 and scheme.json, and with --scheme auto mixed.json.
     """
     from . import screen
     from .pipeline import quantize_to

@@ -30,3 +30,7 @@ class UnsupportedOperator(OfframpError):
         self.operator = operator
         self.module_path = module_path
         self.target = target
+
+
+class OfframpWarning(UserWarning):
+    """Something that works, but is likely not what the user wants; the command line shows it as a line of progress."""

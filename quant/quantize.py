@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from ..errors import OfframpWarning
 from .affine import Affine, affine_of_range
 from .bits import LayerBits, layer_bits
 from .calibration import choose_range
@@ -93,6 +94,7 @@ def _warn_of_silence(module: GraphModule, plan: Placement, seen: dict[str, Obser
         named = ", ".join(f"{node.name} ({module_path(node) or 'the network itself'})" for node in silent)
         warnings.warn(
             f"always zero on the calibration samples: {named}; give samples that reach it, or look for a dead layer",
+            OfframpWarning,
             stacklevel=4,
         )
 

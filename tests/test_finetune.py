@@ -188,3 +188,16 @@ def test_deploy_ships_what_was_trained(user):
 def test_wrong_schemes_get_one_line(user, arguments, message):
     result = offramp("quantize", convnet(user, "net"), *arguments, code=2)
     assert message in result.stderr.splitlines()[-1]
+
+
+def test_a_value_that_calibration_never_saw_is_noted(user):
+    body = """
+    class Dead(nn.Module):
+        def forward(self, x):
+            return (-x.abs() - 1).relu()
+    """
+    network = write_network(
+        user, "dead", body, "ready(lambda: nn.Sequential(Dead(), nn.Linear(4, 2)), torch.ones(1, 4))"
+    )
+    result = offramp("quantize", network, "--calibration-samples", "2", "--samples", "2")
+    assert "· note: always zero on the calibration samples: relu (0)" in result.stderr
