@@ -60,9 +60,9 @@ def _distances(rows: list[dict[str, Any]]) -> list[str]:
     brevitas = max(row["distance"]["brevitas_most"] for row in rows)
     within = mean(row["distance"]["brevitas_within"] for row in rows)
     return [
-        f"- Lowered programs against the trained networks as these evaluate: at most {off:.2g} output steps apart, on 50",
-        f"  samples. With Brevitas' own rounding of activations {within:.2%} of all held-out samples are within one",
-        f"  output step, the most is {brevitas:.2g}.",
+        f"- Lowered programs against the trained networks as these evaluate, on 50 samples: at most {off:.2g} output",
+        f"  steps apart. With Brevitas' own rounding of activations {within:.2%} of all held-out samples are within",
+        f"  one output step, the most is {brevitas:.2g}.",
     ]
 
 
