@@ -15,6 +15,9 @@ from torch.nn import functional
 
 aten = torch.ops.aten
 
+# A layer that has more positions than both is read at every n-th only.
+_POSITIONS, _PER_TAP = 1 << 16, 128
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -47,7 +50,8 @@ def moments_of(node: Node, inputs: list[Tensor], wanted: list[Tensor]) -> Moment
     count = 0
     for x, y in zip(inputs, wanted):
         columns = _columns(node, x.float(), groups)  # (g, k, p)
-        outputs = _outputs(node, y.float(), groups)  # (g, o, p)
+        every = max(1, len(inputs) * columns.shape[2] // max(_POSITIONS, _PER_TAP * columns.shape[1]))
+        columns, outputs = columns[:, :, ::every], _outputs(node, y.float(), groups)[:, :, ::every]  # (g, o, p)
         parts = columns @ columns.mT, outputs @ columns.mT, columns.sum(2), outputs.sum(2)
         sums = [part.double() for part in parts] if not sums else [s + part for s, part in zip(sums, parts)]
         count += columns.shape[2]

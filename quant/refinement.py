@@ -20,10 +20,11 @@ from .codes import IntegerTensor
 from .coding import Coding
 from .moments import Moments, grouped, moments_of
 from .placement import Placement, activation_inputs
-from .rounding import learned_codes
+from .rescale import channel_axis
+from .rounding import best_steps, learned_codes
 from .scheme import Scheme
 from .sweep import LayerRun, sweep
-from .weights import largest_weight_code, quantize_bias
+from .weights import largest_weight_code, least_weight_scale, quantize_bias
 
 
 def refine(
@@ -36,34 +37,42 @@ def refine(
 ) -> None:
     """Changes the weights and biases in `coding` as the scheme's `rounding` and `correct_bias` ask."""
 
-    def mend(run: LayerRun) -> None:
-        node, chosen = run.node, bits[run.node]
+    sweep(module, plan, bits, coding, samples, lambda run: mend_layer(run, bits[run.node], coding, plan, scheme))
+
+
+def mend_layer(run: LayerRun, chosen: LayerBits, coding: Coding, plan: Placement, scheme: Scheme) -> None:
+    """The same for the layer of a run, of so many bits."""
+    node, bias = run.node, run.bias
+    input_scale = coding.input_scale(activation_inputs(node, plan.rules[node])[0].name, chosen.activation)
+    if scheme.rounding == "learned" and chosen.weight > 1:
         moments = moments_of(node, run.inputs, run.wanted)
-        if moments is None:
-            return
-        if scheme.rounding == "learned" and chosen.weight > 1:
-            coding.weights[node.name] = _rounded(node, coding.weights[node.name], chosen.weight, moments)
-        bias = coding.biases[node.name]
-        if scheme.correct_bias and bias is not None:
-            source = activation_inputs(node, plan.rules[node])[0].name
-            wanted = _corrected(node, coding.weights[node.name], moments)
-            scale = coding.input_scale(source, chosen.activation)
-            coding.biases[node.name] = quantize_bias(wanted, scale, coding.weights[node.name])
-
-    sweep(module, plan, bits, coding, samples, mend)
+        if moments is not None:
+            floor = None if bias is None else least_weight_scale(bias, input_scale)
+            coding.weights[node.name] = _learned(run, coding.weights[node.name], chosen.weight, floor, moments)
+    if bias is not None:
+        if scheme.correct_bias:
+            bias = bias.double() + _mean_error(run, coding.weights[node.name], bias)
+        coding.biases[node.name] = quantize_bias(bias, input_scale, coding.weights[node.name])
 
 
-def _rounded(node: Node, weight: IntegerTensor, bits: int, moments: Moments) -> IntegerTensor:
-    nearest = grouped(node, torch.from_numpy(weight.codes))
-    scale = torch.from_numpy(weight.scale).reshape(nearest.shape[:2])
-    codes = learned_codes(nearest, scale, largest_weight_code(bits), moments)
-    return IntegerTensor(
-        codes.reshape(weight.codes.shape).numpy().astype(np.int8), weight.scale, weight.zero_point, weight.axis
-    )
+def _learned(run: LayerRun, coded: IntegerTensor, bits: int, floor: Tensor | None, moments: Moments) -> IntegerTensor:
+    """Steps (below 8 bits) and codes of a weight; `floor` are the least steps, (out,)."""
+    most, rows = largest_weight_code(bits), grouped(run.node, run.weight.float())
+    steps = torch.from_numpy(coded.scale).reshape(rows.shape[:2])
+    if bits < 8:
+        steps = best_steps(rows, steps, most, moments)
+        steps = steps if floor is None else torch.maximum(steps, floor.float().reshape(steps.shape))
+    nearest = torch.round(rows / steps.unsqueeze(2)).clamp(-most, most)
+    codes = learned_codes(nearest, steps, most, moments).reshape(run.weight.shape)
+    return IntegerTensor(codes.numpy().astype(np.int8), steps.flatten().numpy(), coded.zero_point, coded.axis)
 
 
-def _corrected(node: Node, weight: IntegerTensor, moments: Moments) -> Tensor:
-    """The bias, (out,), with which the quantized layer has the float layer's mean in every channel."""
-    rows = grouped(node, torch.from_numpy(weight.dequantize())).double()
-    means = (rows @ moments.inputs.unsqueeze(2)).squeeze(2)
-    return (moments.wanted - means).flatten().float()
+def _mean_error(run: LayerRun, weight: IntegerTensor, bias: Tensor) -> Tensor:
+    """By how much the float layer's outputs lie above the quantized layer's, (out,), float64."""
+    node, axis = run.node, channel_axis(run.node)
+    operands = torch.from_numpy(weight.dequantize()), bias.float()
+    errors = []
+    for x, wanted in zip(run.inputs, run.wanted):
+        error = wanted - node.target(x, *operands, *node.args[3:])
+        errors.append(error.double().movedim(axis, 0).flatten(1).mean(1))
+    return torch.stack(errors).mean(0)

@@ -34,11 +34,14 @@ class LayerRun:
     Attributes:
         inputs: what the quantized layer reads, fake-quantized.
         wanted: what the float layer makes of the float network's own input, bias included.
+        weight, bias: of the float layer.
     """
 
     node: Node
     inputs: list[Tensor]
     wanted: list[Tensor]
+    weight: Tensor
+    bias: Tensor | None
 
 
 def sweep(
@@ -102,7 +105,9 @@ class _Sides:
         elif self.kind(node) is Kind.WEIGHTED:
             self.floats[node] = self.call(node, self.floats)
             inputs = self.read(node)
-            visit(LayerRun(node, inputs, self.floats[node]))
+            bias_node = node.args[2] if len(node.args) > 2 else None
+            constants = constant_of(self.module, node.args[1]), bias_node and constant_of(self.module, bias_node)
+            visit(LayerRun(node, inputs, self.floats[node], *constants))
             weight, bias = self.coding.weights[node.name], self.coding.biases[node.name]
             operands = _real(weight), None if bias is None else _real(bias)
             self.coded[node] = [node.target(x, *operands, *node.args[3:]) for x in inputs]

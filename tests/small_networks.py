@@ -14,6 +14,8 @@ from offramp.quant.scheme import Scheme
 from torch import nn
 from torch.export import ExportedProgram
 
+QUICK = Scheme(calibration="minmax", rounding="nearest", correct_bias=False)  # where only the form matters
+
 
 def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
     """Gives every batch norm statistics and parameters of its own, and every other one-dimensional parameter values."""
@@ -52,7 +54,7 @@ def captured_system(name: str) -> Captured:
 @cache
 def quantized_system(name: str) -> QuantizedProgram:
     shapes = find_system(name).input_shapes.values()
-    return quantize(captured_system(name), samples_of(*shapes), Scheme(calibration="minmax"))
+    return quantize(captured_system(name), samples_of(*shapes), QUICK)
 
 
 def program_of(system: str, precision: str) -> ExportedProgram:

@@ -13,7 +13,7 @@ from offramp.quant.capture import capture
 from offramp.quant.moments import Moments, grouped, moments_of
 from offramp.quant.placement import place
 from offramp.quant.quantize import calibrate, quantize
-from offramp.quant.rounding import learned_codes
+from offramp.quant.rounding import best_steps, learned_codes
 from offramp.quant.scheme import Scheme
 from offramp.quant.sweep import sweep
 from torch import nn
@@ -133,6 +133,21 @@ def test_learned_codes_are_near_and_better(most):
     assert error_of(codes, scale, weight, moments) < 0.7 * error_of(nearest, scale, weight, moments)
 
 
+def test_steps_serve_the_inputs_that_vary():
+    """Half of the inputs hardly vary and have large weights, as behind a folded norm."""
+    weight, moments = random_moments(taps=64)
+    size = torch.where(torch.arange(64) < 32, 20.0, 1.0).double()
+    weight, square = weight * size, moments.square / size.unsqueeze(1) / size
+    moments = Moments(square, moments.cross / size, moments.inputs / size, moments.wanted)
+    given = weight.abs().amax(2) / 7
+    errors = []
+    for steps in (given, best_steps(weight, given, 7, moments).double()):
+        step = steps.unsqueeze(2)
+        nearest = torch.round(weight / step).clamp(-7, 7)
+        errors.append(error_of(nearest, steps, weight, moments))
+    assert errors[1] < 0.8 * errors[0]
+
+
 def test_no_single_code_could_be_chosen_better():
     weight, moments = random_moments(taps=12, outputs=2)
     scale = weight.abs().amax(2) / 7
@@ -177,8 +192,8 @@ def test_the_same_samples_give_the_same_codes(captured):
 
 def test_only_codes_and_biases_differ_from_plain_quantization(captured):
     samples = samples_of(IMAGE)
-    plain = quantize(captured, samples, Scheme(4, 8, **PLAIN))
-    refined = quantize(captured, samples, Scheme(4, 8, rounding="learned", correct_bias=True))
+    plain = quantize(captured, samples, Scheme(**PLAIN))
+    refined = quantize(captured, samples, Scheme(rounding="learned", correct_bias=True))
     assert plain.activations() == refined.activations()
     assert plain.constants().keys() == refined.constants().keys()
     for name, tensor in plain.constants().items():

@@ -151,7 +151,7 @@ class Codings:
         coding = Coding(self.coding.values, self.coding.edges)
         coding.weights[node.name], coding.biases[node.name] = self._integers(node, bits)
         chosen = LayerBits(node.name, module_path(node), *bits)
-        mend_layer(LayerRun(node, inputs, run.wanted), chosen, coding, self.plan, self.scheme)
+        mend_layer(replace(run, inputs=inputs), chosen, coding, self.plan, self.scheme)
         return _operands(coding.weights[node.name], coding.biases[node.name], bits[1])
 
 
