@@ -109,6 +109,7 @@ def document_of(
         if programs.quantized
         else None,
         "training": None if programs.training is None else dict(programs.training),
+        "mixed": None if programs.mixed is None else dict(programs.mixed),
         "float_operators": [vars(op) for op in programs.quantized.float_operators] if programs.quantized else [],
         "layer_bits": [vars(layer) for layer in programs.quantized.layers] if programs.quantized else [],
         **figures_of(samples.held_out, floating, quantized),

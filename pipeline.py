@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .devices.boards.host import describe_host, measure_on_host
 from .dist import artifact_row, artifact_stem, document_of
 from .errors import BadInput
@@ -14,6 +12,7 @@ from .export.artifact import FLOAT_PRECISIONS, SUFFIX, TARGETS, Artifact, is_qua
 from .export.write import write_artifact
 from .finetune import Finetuning, finetune
 from .manifest import write_manifest
+from .mixed import Wanted, find_scheme, tensors_of
 from .models.data import Preprocessing
 from .models.recipe import Recipe
 from .models.run import Run, load_run
@@ -29,7 +28,7 @@ from .runtime.reference import Reference, run_reference
 from .runtime.report import write_report
 from .runtime.verify import Verification, accuracy_of, agreement_of, verify_artifact
 from .sources import SampleSets, Source, baked_samples, find_samples, find_source, load_data, with_preprocessing
-from .storage import atomic_folder
+from .storage import atomic_folder, write_json
 
 _ERRORS_ON = 8  # samples over which the per-layer error is summed
 
@@ -46,6 +45,7 @@ class Options:
             the quantized program whatever its scheme.
         data: a data set's name or path; None takes the network's own, or random inputs where it has none.
         scheme: how to quantize.
+        mixed: what each layer's own bits are to be found for; None takes those of the scheme.
         tuning: how to train the network for the scheme; None leaves it as post-training quantization makes it.
         held_out: samples to verify on, at most.
         seed: of weights, splits and random inputs.
@@ -64,6 +64,7 @@ class Options:
     precisions: tuple[str, ...] = ("float32", "int8")
     data: str | None = None
     scheme: Scheme = field(default_factory=Scheme)
+    mixed: Wanted | None = None
     tuning: Finetuning | None = None
     held_out: int = 500
     seed: int = 0
@@ -78,11 +79,11 @@ class Options:
     out: Path = Path("dist")
 
     def __post_init__(self) -> None:
-        named = (self.scheme.name if name == "int8" else name for name in self.precisions)
+        named = (self.quantized if name == "int8" else name for name in self.precisions)
         object.__setattr__(self, "precisions", tuple(dict.fromkeys(named)))
         for name, chosen, known in (
             ("target", self.targets, TARGETS),
-            ("precision", self.precisions, (*FLOAT_PRECISIONS, self.scheme.name)),
+            ("precision", self.precisions, (*FLOAT_PRECISIONS, self.quantized)),
         ):
             unknown = [value for value in chosen if value not in known]
             if unknown or not chosen:
@@ -91,6 +92,11 @@ class Options:
             raise BadInput(f"samples to verify on must be 1 or more, got {self.held_out}")
         if self.image_input and not self.bake:
             raise BadInput("an image input takes raw pixels; add --bake-preprocessing")
+
+    @property
+    def quantized(self) -> str:
+        """What the quantized precision is called."""
+        return self.scheme.name if self.mixed is None else "mixed"
 
 
 def deploy(reference: str, options: Options, recipe: Recipe | None = None, say: Say = lambda _: None) -> dict[str, Any]:
@@ -150,17 +156,20 @@ def programs_of(source: Source, samples: SampleSets, options: Options, say: Say 
     if not any(map(is_quantized, options.precisions)):
         return Programs(captured, floating, None)
     scheme = _scheme_for(source, options.scheme)
-    inputs = [tuple(torch.from_numpy(sample[name]) for name in captured.input_names) for sample in samples.calibration]
+    inputs, mixed = tensors_of(samples.calibration, captured), None
+    if options.mixed is not None:
+        say(f"choosing bits layer by layer for {', '.join(map(str, options.mixed.budgets))}")
+        scheme, mixed = find_scheme(source, captured, samples, scheme, options.mixed)
     if options.tuning is None:
         say(f"quantizing to {scheme.name} on {len(inputs)} samples ({samples.calibration.name})")
-        return Programs(captured, floating, quantize(captured, inputs, scheme))
+        return Programs(captured, floating, quantize(captured, inputs, scheme), mixed=mixed)
     data = load_data(source, options.data)
     data = replace(data, preprocessing=Preprocessing() if options.bake else source.preprocessing or data.preprocessing)
     folder = options.runs / f"{source.name}.{scheme.name}"
     say(f"training {source.name} for {scheme.name} on {data.name}")
     program, run = finetune(source, captured, inputs, data, scheme, options.tuning, folder, options.seed)
     training = {"recipe": asdict(run.recipe), "tuning": asdict(options.tuning), "data": run.dataset, "seed": run.seed}
-    return Programs(captured, floating, program, training)
+    return Programs(captured, floating, program, training, mixed)
 
 
 def _scheme_for(source: Source, scheme: Scheme) -> Scheme:
@@ -213,14 +222,14 @@ def quantize_to(reference: str, out: Path, options: Options, say: Say = lambda _
 
     Returns:
         `{"name", "program", "samples", "float": {"accuracy"}, "scheme", "quantized": {"accuracy", "agreement"},
-        "layers", "float_operators"}`.
+        "layers", "float_operators", "mixed"}`, the last as `find_scheme` says, or null.
     """
     source, samples = _with_samples(trained_source(find_source(reference, options.seed), options, None, say), options)
     programs = programs_of(source, samples, options, say)
     quantized = programs.quantized
     assert quantized is not None
     with atomic_folder(out / source.name) as folder:
-        save_program(quantized, folder)
+        _save_quantized(programs, folder)
     floating, ours = references_of(programs, samples)
     assert ours is not None
     first, labels = programs.captured.output_names[0], samples.held_out.labels
@@ -236,6 +245,7 @@ def quantize_to(reference: str, out: Path, options: Options, say: Say = lambda _
         },
         "layers": [vars(layer) for layer in quantized.layers],
         "float_operators": [vars(operator) for operator in quantized.float_operators],
+        "mixed": None if programs.mixed is None else dict(programs.mixed),
     }
 
 
@@ -263,9 +273,9 @@ def export_to(reference: str, options: Options, say: Say = lambda _: None) -> di
         ]
         sizes = {(artifact.target, artifact.precision): artifact.size_bytes for artifact in artifacts}
     ratios = {
-        target: round(sizes[target, options.scheme.name] / sizes[target, "float32"], 4)
+        target: round(sizes[target, options.quantized] / sizes[target, "float32"], 4)
         for target in options.targets
-        if {(target, options.scheme.name), (target, "float32")} <= sizes.keys()
+        if {(target, options.quantized), (target, "float32")} <= sizes.keys()
     }
     return {"name": source.name, "folder": str(options.out / source.name), "artifacts": rows, "bytes_ratio": ratios}
 
@@ -318,8 +328,14 @@ def _verify(
 def _save_programs(programs: Programs, folder: Path) -> None:
     """`program/`: the quantized program, and the float one that it came from."""
     save_exported(programs.floating, folder / "float.pt2")
+    _save_quantized(programs, folder)
+
+
+def _save_quantized(programs: Programs, folder: Path) -> None:
     if programs.quantized is not None:
         save_program(programs.quantized, folder)
+    if programs.mixed is not None:
+        write_json(folder / "mixed.json", dict(programs.mixed))
 
 
 def _add_latency(rows: Sequence[dict[str, Any]], folder: Path) -> None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .gate.wording import lines_of, tables_of
+from .runtime.report.mixed import sensitivity_table
 from .runtime.report.wording import bytes_text, count_text, milliseconds, percent_text, steps_text
 
 # Into a file or a pipe, lines are as long as they need to be.
@@ -105,6 +106,8 @@ def show_program(document: dict[str, Any]) -> None:
         f"float accuracy {percent_text(floating)}, {scheme} {percent_text(integer['accuracy'])}, "
         f"agreement {percent_text(integer['agreement'])}"
     )
+    if document["mixed"]:
+        _show_mixed(document["mixed"])
     kept = [layer for layer in document["layers"] if layer["reason"]]
     if kept:
         table = _table("layer", "weight bits", "input bits", "why not as the scheme says")
@@ -116,6 +119,31 @@ def show_program(document: dict[str, Any]) -> None:
         table.add_row(entry["operator"], entry["module"] or "(network)", entry["reason"])
     if document["float_operators"]:
         _console.print(table)
+
+
+def _show_mixed(mixed: dict[str, Any]) -> None:
+    """Each layer's bits with what fewer or more would do to the outputs, and accuracy against size."""
+    columns, rows = sensitivity_table(mixed)
+    table = _table(*columns)
+    for cells in rows:
+        table.add_row(*cells)
+    _console.print(f"bits chosen for {', '.join(mixed['budgets'])}; beside them dB of signal to noise of the network's")
+    _console.print("outputs with that layer alone at so many bits, all others at 8")
+    _console.print(table)
+    table = _table("choice", "weights", "of float32", "dB", mixed["judge"], "accuracy", "")
+    for point in mixed["points"]:
+        marks = ["chosen"] * point["chosen"] + ["front"] * point["front"]
+        table.add_row(
+            point["name"],
+            bytes_text(point["bytes"]),
+            percent_text(point["share"]),
+            f"{point['sqnr_db']:.1f}",
+            f"{point['error']:.2g}",
+            _short(percent_text(point["accuracy"])),
+            ", ".join(marks),
+        )
+    _console.print(f"dB and {mixed['judge']} on {mixed['samples']} calibration samples, accuracy on held-out ones")
+    _console.print(table)
 
 
 @_literally

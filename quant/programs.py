@@ -19,9 +19,11 @@ class Programs:
         floating: in float32, batch norms folded.
         quantized: with integer codes, or None.
         training: how the network was trained for its precision; None where calibration alone chose the codes.
+        mixed: how each layer's bits were found; None where the scheme was given.
     """
 
     captured: Captured
     floating: ExportedProgram
     quantized: QuantizedProgram | None
     training: Mapping[str, Any] | None = None
+    mixed: Mapping[str, Any] | None = None

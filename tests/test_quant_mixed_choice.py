@@ -25,7 +25,7 @@ def programs(draw):
     return costs, spends, [draw(st.integers(0, 2500)) for _ in spends]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(programs())
 def test_the_choice_is_the_best_of_all(program):
     costs, spends, limits = program

@@ -39,7 +39,7 @@ def choose(costs: Numbers, spends: Sequence[Numbers], limits: Sequence[float]) -
             integrality=np.ones(len(flat)),
             bounds=Bounds(0, 1),
             constraints=constraints,
-            options={"mip_rel_gap": 0.0},
+            options={"mip_rel_gap": 0.0, "presolve": False},  # presolved, it prints lines of its own
         )
         if found.x is None:
             return None

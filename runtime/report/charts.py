@@ -151,6 +151,14 @@ def accuracy_axis(shares: Sequence[float]) -> Axis:
     return Axis("Accuracy (%)", low / 100, high / 100, ticks, False, lambda value: f"{value * 100:.2f} %")
 
 
+def decibel_axis(values_db: Sequence[float]) -> Axis:
+    """Linear around the data, in dB."""
+    margin = max((max(values_db) - min(values_db)) * 0.12, 1.0)
+    low, high = min(values_db) - margin, max(values_db) + margin
+    ticks = tuple((tick, _plain(tick)) for tick in _linear_ticks(low, high))
+    return Axis("Signal to noise (dB)", low, high, ticks, False, lambda value: f"{value:.1f} dB")
+
+
 def latency_axis(times_ms: Sequence[float]) -> Axis:
     """Linear from zero, or logarithmic where the times lie far apart."""
     times = [max(time, 1e-6) for time in times_ms]

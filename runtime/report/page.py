@@ -16,6 +16,7 @@ from ...manifest import check_document
 from ...storage import atomic_path
 from . import wording
 from .charts import Chart, Point, accuracy_axis, latency_axis, scatter, size_axis
+from .mixed import mixed_charts, mixed_summary, sensitivity_table
 
 LOW_SQNR_DB = 20.0  # noise power above 1 % of the signal's
 VERY_LOW_SQNR_DB = 10.0  # above 10 %
@@ -65,6 +66,7 @@ def render(document: dict[str, Any]) -> str:
         margin=accuracy_margin(document),
         charts=charts(document),
         unplotted=unplotted(artifacts),
+        mixed=mixed_section(document),
         layers=layer_rows(document["layers"]),
         low_sqnr_db=LOW_SQNR_DB,
         sqnr_top_db=sqnr_top_db(document["layers"]),
@@ -174,6 +176,16 @@ def charts(document: dict[str, Any]) -> list[Chart]:
         y = latency_axis([time for p in points for time in (p.low, p.y, p.high) if time is not None])
         found.append(scatter("latency", "Latency against size", points, size_axis([p.x for p in points]), y))
     return found
+
+
+def mixed_section(document: dict[str, Any]) -> dict[str, Any] | None:
+    """What the section on mixed precision shows; None where the scheme was given."""
+    mixed = document.get("mixed")
+    if not mixed:
+        return None
+    columns, rows = sensitivity_table(mixed)
+    found = mixed_charts(mixed, document["float"]["accuracy"])
+    return {"summary": mixed_summary(mixed), "charts": found, "columns": columns, "rows": rows}
 
 
 def unplotted(artifacts: list[dict[str, Any]]) -> dict[str, list[str]]:
