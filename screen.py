@@ -106,7 +106,7 @@ def show_program(document: dict[str, Any]) -> None:
         f"float accuracy {percent_text(floating)}, {scheme} {percent_text(integer['accuracy'])}, "
         f"agreement {percent_text(integer['agreement'])}"
     )
-    if document["mixed"]:
+    if document.get("mixed"):
         _show_mixed(document["mixed"])
     kept = [layer for layer in document["layers"] if layer["reason"]]
     if kept:

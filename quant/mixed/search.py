@@ -29,6 +29,7 @@ from .sensitivity import sensitivities
 
 WEIGHT_BITS = (2, 3, 4, 6, 8)
 _FEWEST_TO_HALVE = 16  # samples; fewer both make and judge
+_TIE = 1e-3
 _NEIGHBOURS = 24  # tried on the whole network for one set of budgets
 
 
@@ -151,7 +152,14 @@ class Search:
         return [entry for entry in within if not is_beaten(entry[0])]
 
     def _solve(self, kind: str, budgets: Sequence[Budget]) -> Assignment | None:
-        costs = [[self.table.cost(kind, layer.module, bits) for bits in layer.choices] for layer in self.layers]
+        # An error that did not grow says nothing; there a little of the noise, which always does, decides.
+        costs = [
+            [
+                self.table.cost(kind, layer.module, bits) + _TIE * self.table.cost("noise", layer.module, bits)
+                for bits in layer.choices
+            ]
+            for layer in self.layers
+        ]
         spends = [
             [[budget.spend(layer, bits) for bits in layer.choices] for layer in self.layers] for budget in budgets
         ]
