@@ -9,8 +9,8 @@ from .layers import Assignment, Bits, Layer
 
 _UNITS = {"b": 1, "kb": 1000, "mb": 1000**2, "kib": 1024, "mib": 1024**2}
 _NO_LATENCY = (
-    "the engines here run layers of 2 to 7 bits with their int8 kernels or slower, so that fewer bits save no time; "
-    "give size or macbits instead"
+    "the engines here compute layers of 2 to 8 bits with the same int8 kernels, so that fewer bits save no time; give "
+    "size or macbits instead"
 )
 
 

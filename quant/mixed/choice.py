@@ -1,6 +1,8 @@
 """The integer program: one choice for every layer, least total cost, every budget kept. Solved exactly by HiGHS."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -34,13 +36,14 @@ def choose(costs: Numbers, spends: Sequence[Numbers], limits: Sequence[float]) -
             unit = max(abs(limit), 1.0)
             constraints.append(LinearConstraint(spend[None] / unit, -np.inf, limit / unit - tighter))
         # The solver stops at an absolute gap of 1e-6, so costs are put far above it.
-        found = milp(
-            flat / scale * 1e5,
-            integrality=np.ones(len(flat)),
-            bounds=Bounds(0, 1),
-            constraints=constraints,
-            options={"mip_rel_gap": 0.0, "presolve": False},  # presolved, it prints lines of its own
-        )
+        with _silent():
+            found = milp(
+                flat / scale * 1e5,
+                integrality=np.ones(len(flat)),
+                bounds=Bounds(0, 1),
+                constraints=constraints,
+                options={"mip_rel_gap": 0.0},
+            )
         if found.x is None:
             return None
         chosen = [int(np.argmax(found.x[start : start + size])) for start, size in zip(starts, sizes)]
@@ -49,3 +52,21 @@ def choose(costs: Numbers, spends: Sequence[Numbers], limits: Sequence[float]) -
             return chosen
         tighter += _RELATIVE_SLACK
     return None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps what the solver prints, whatever it is told, off standard output."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # a process without standard output
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
