@@ -14,10 +14,10 @@ def section(document: dict[str, Any]) -> str:
     )
     lines = [
         "## Mixed precision against uniform precision of the same size\n",
-        f"`python -m offramp.benchmarks.mixed` on {document['machine']}: means over {document['seeds']} training seeds, "
-        f"{document['held_out']} held-out digits.",
-        "`--scheme auto` is given the bytes that the uniform scheme's packed weights take; both have 8-bit activations,",
-        "and 8 bits in the first and the last layer are the uniform scheme's, free to auto. Divergence is that of the",
+        f"`python -m offramp.benchmarks.mixed` on {document['machine']}: means over {document['seeds']} training "
+        f"seeds, {document['held_out']} held-out digits.",
+        "`--scheme auto` is given the bytes that the uniform scheme's packed weights take. Both have 8-bit activations;",
+        "the uniform scheme keeps 8 bits in the first and the last layer, auto need not. Divergence is that of the",
         "class probabilities from the float network's, in nats. Won and lost are predictions that only auto, or only",
         "uniform, got right, over all seeds; p is that of an exact sign test.",
         f"Accuracy gained, and share of the divergence left, over all sizes below 8 bits: {told}.\n",
