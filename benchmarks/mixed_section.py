@@ -16,7 +16,7 @@ def section(document: dict[str, Any]) -> str:
         "## Mixed precision against uniform precision of the same size\n",
         f"`python -m offramp.benchmarks.mixed` on {document['machine']}: means over {document['seeds']} training "
         f"seeds, {document['held_out']} held-out digits.",
-        "`--scheme auto` is given the bytes that the uniform scheme's packed weights take. Both have 8-bit activations;",
+        "`--scheme auto` is given the bytes of the uniform scheme's packed weights. Both have 8-bit activations;",
         "the uniform scheme keeps 8 bits in the first and the last layer, auto need not. Divergence is that of the",
         "class probabilities from the float network's, in nats. Won and lost are predictions that only auto, or only",
         "uniform, got right, over all seeds; p is that of an exact sign test.",
