@@ -102,7 +102,7 @@ def ratios_of(means: list[dict[str, Any]]) -> dict[str, float]:
         own = [row for row in means if row["network"] == network and row["uniform"] != "w8a8"]
         gains = [row["accuracy"]["auto"] - row["accuracy"]["uniform"] for row in own]
         left = [np.log(max(row["divergence"]["auto"], 1e-9) / max(row["divergence"]["uniform"], 1e-9)) for row in own]
-        ratios[f"{network}_accuracy_gain"] = round(float(np.mean(gains)), 5)
+        ratios[f"{network}_accuracy_gain"] = round(float(np.mean(gains)), 5) + 0.0  # no minus before a zero
         ratios[f"{network}_divergence_left"] = round(float(np.exp(np.mean(left))), 3)
     return ratios
 

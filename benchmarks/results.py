@@ -15,7 +15,7 @@ from typing import Any
 
 from ..models.recorded import recorded_results
 from ..storage import atomic_path, read_json, write_json
-from . import qat_section
+from . import mixed_section, qat_section
 
 _ROOT = Path(__file__).resolve().parent.parent
 _RECORDS = _ROOT / "benchmarks" / "recorded"
@@ -33,7 +33,13 @@ def page() -> str:
         "Written by `python -m offramp.benchmarks.results` from recorded runs; not edited by hand.\n",
     ]
     parts += [_zoo(recorded_results())]
-    for name, render in (("int8", _int8), ("export_time", _export_time), ("gate", _gate), ("qat", qat_section.section)):
+    for name, render in (
+        ("int8", _int8),
+        ("export_time", _export_time),
+        ("gate", _gate),
+        ("qat", qat_section.section),
+        ("mixed", mixed_section.section),
+    ):
         path = _RECORDS / f"{name}.json"
         if path.is_file():
             parts.append(render(read_json(path)))
