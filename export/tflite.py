@@ -28,6 +28,7 @@ from .litert_layouts import teach_layouts
 from .tflite_few_bits import FORMS, insert_edges, open_edges, pack_linear
 from .tflite_names import name_border, name_tensors, tensor_names
 from .tflite_rewrites import float_border, halve_weights, pack_model, read_model, state_biases
+from .tflite_steps import refine_steps
 from .unfold import unfold
 
 
@@ -63,6 +64,7 @@ def to_tflite(
         insert_edges(model, program)
         packed = pack_linear(model, bits)
         state_biases(model, program)
+        refine_steps(model, bits, packed)
     if is_quantized(precision) and not integer_io:
         float_border(model)
     if precision == "float16":

@@ -50,7 +50,7 @@ def state_biases(model: Any, program: torch.export.ExportedProgram) -> None:
                 buffer = schema.BufferT()
                 buffer.data = np.frombuffer(stored, dtype=np.uint8)
                 model.buffers.append(buffer)
-    _drop_empty_buffers(model)
+    drop_unread_buffers(model)
 
 
 def float_border(model: Any) -> None:
@@ -90,7 +90,7 @@ def halve_weights(model: Any) -> None:
         graph.tensors.append(half)
         tensor.buffer = 0
         _insert(model, "DEQUANTIZE", len(graph.tensors) - 1, index, first=True)
-    _drop_empty_buffers(model)
+    drop_unread_buffers(model)
 
 
 def _insert(model: Any, name: str, source: int, result: int, first: bool) -> None:
@@ -144,7 +144,7 @@ def _replace_in_signature(model: Any, before: int, after: int) -> None:
                 entry.tensorIndex = after
 
 
-def _drop_empty_buffers(model: Any) -> None:
+def drop_unread_buffers(model: Any) -> None:
     """Empties buffers that no tensor reads any more; their numbers stay."""
     used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
     used |= {entry.buffer for entry in model.metadata or []}

@@ -73,8 +73,11 @@ def compare_constants(quantized: QuantizedProgram, artifact: Artifact) -> Consta
 
 
 def _same(ours: IntegerTensor, theirs: IntegerTensor) -> bool:
-    """Equal, up to the target's layout: sizes of one more or less, and constants that broadcast channels last."""
-    ours, theirs = _per_tensor(ours), _per_tensor(theirs)
+    """Equal, up to the target's layout: sizes of one more or less, and constants that broadcast channels last.
+
+    Codes in steps finer by a power of two (see `export.tflite_steps`) are the same numbers to the last bit.
+    """
+    ours, theirs = _coarsest(_per_tensor(ours)), _coarsest(_per_tensor(theirs))
     layouts = [theirs.codes]
     if ours.axis is None and theirs.axis is None and theirs.codes.ndim == 4:
         layouts.append(theirs.codes.transpose(_NHWC))
@@ -88,6 +91,25 @@ def _per_tensor(tensor: IntegerTensor) -> IntegerTensor:
     if tensor.scale.size != 1:
         return tensor
     return IntegerTensor(tensor.codes, tensor.scale.reshape(()), tensor.zero_point.reshape(()), None)
+
+
+def _coarsest(tensor: IntegerTensor) -> IntegerTensor:
+    """The same numbers in the largest steps, a power of two of these, in which all codes of a channel are whole.
+
+    A channel of zeros is the same at any scale.
+    """
+    if tensor.zero_point.any() or (tensor.axis is not None and tensor.codes.shape[tensor.axis] != tensor.scale.size):
+        return tensor
+    channels = tensor.codes.reshape(1, -1) if tensor.axis is None else np.moveaxis(tensor.codes, tensor.axis, 0)
+    some_bits = np.bitwise_or.reduce(channels.reshape(len(channels), -1).astype(np.int64), axis=1)
+    factors = np.where(some_bits == 0, 1, some_bits & -some_bits)
+    shape = [1] * tensor.codes.ndim
+    if tensor.axis is not None:
+        shape[tensor.axis] = -1
+    codes = (tensor.codes // factors.reshape(shape)).astype(tensor.codes.dtype)
+    scale = tensor.scale * factors.astype(np.float32).reshape(tensor.scale.shape)
+    scale = np.where((some_bits == 0).reshape(tensor.scale.shape), np.float32(1), scale)
+    return replace(tensor, codes=codes, scale=scale)
 
 
 def _wide(shape: tuple[int, ...]) -> list[int]:
