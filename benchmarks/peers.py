@@ -7,9 +7,22 @@ import numpy as np
 from ..runtime.samples import Samples
 
 
-def quantize_with_onnxruntime(float_onnx: Path, path: Path, samples: Samples) -> None:
-    """ONNX Runtime's static quantization as its documentation has it for x86: QDQ, per channel, uint8 activations."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+def quantize_with_onnxruntime(
+    float_onnx: Path, path: Path, samples: Samples, method: str = "MinMax", weight_bits: int = 8
+) -> None:
+    """ONNX Runtime's static quantization as its documentation has it for x86: QDQ, per channel, uint8 activations.
+
+    Args:
+        method: of calibration, `MinMax` (its default), `Entropy` or `Percentile`.
+        weight_bits: 8, or 4 for its INT4 weights.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):
@@ -28,7 +41,8 @@ def quantize_with_onnxruntime(float_onnx: Path, path: Path, samples: Samples) ->
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8 if weight_bits == 8 else QuantType.QInt4,
+        calibrate_method=CalibrationMethod[method],
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..models.recorded import recorded_results
 from ..storage import atomic_path, read_json, write_json
-from . import mixed_section, qat_section
+from . import mixed_section, ptq_section, qat_section
 
 _ROOT = Path(__file__).resolve().parent.parent
 _RECORDS = _ROOT / "benchmarks" / "recorded"
@@ -35,6 +35,7 @@ def page() -> str:
     parts += [_zoo(recorded_results())]
     for name, render in (
         ("int8", _int8),
+        ("ptq", ptq_section.section),
         ("export_time", _export_time),
         ("gate", _gate),
         ("qat", qat_section.section),
