@@ -108,7 +108,7 @@ def replaced(document, path, value):
     [
         (["name"], "", r"name: must not be empty, got ''"),
         (["artifacts", 1, "target"], "wasm", r"artifacts\[1\]\.target: must be one of onnx or coreml .*got 'wasm'"),
-        (["artifacts", 0, "precision"], "int7", r"artifacts\[0\]\.precision: must be one of .*got 'int7'"),
+        (["artifacts", 0, "precision"], "int7", r"artifacts\[0\]\.precision: 'int7' is not of the form of a float"),
         (["artifacts", 0, "sha256"], "A" * 64, r"artifacts\[0\]\.sha256: 'AAA.* 64 hexadecimal digits"),
         (["artifacts", 0, "macs"], {"8": -1}, r"artifacts\[0\]\.macs\.8: must be at least 0, got -1"),
         (["artifacts", 0, "macs"], {"eight": 1}, r"artifacts\[0\]\.macs: 'eight' does not match"),

@@ -142,7 +142,7 @@ def test_a_program_lists_what_stays_in_float(shown):
     layer = {"name": "conv2d", "module": "stem.0", "weight": 8, "activation": 8, "reason": "the first layer"}
     document["layers"] = [layer, layer | {"module": "body.3", "weight": 1, "activation": 1, "reason": ""}]
     text = shown(screen.show_program, document)
-    assert "binary 89.0 %" in text
+    assert "binary 89.0\N{NO-BREAK SPACE}%" in text
     assert "stem.0" in text and "body.3" not in text
     assert "aten.div.Tensor" in text
     assert "(network)" in text
