@@ -127,6 +127,8 @@ def finetune(
         )
     if isinstance(source.network, GraphModule):
         raise BadInput(f"{source.origin}: is fixed to one sample; train it as a system, a run or package.module:build")
+    # What mends integers after training has no say where they are trained.
+    scheme = replace(scheme, rounding="nearest", correct_bias=False, equalize=False, smooth=None)
     base = source.system.recipe if source.system else Recipe(threads=1)
     recipe = tuning.recipe(base, scheme)
     batch = min(recipe.batch_size, size_of(data.train))

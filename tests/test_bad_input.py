@@ -326,7 +326,7 @@ def test_data_that_hold_nothing_known_are_refused(network, out, tmp_path):
         (("deploy",), "Missing argument 'NETWORK'"),
         (("deploy", "NET", "--frobnicate"), "No such option '--frobnicate'"),
         (("deploy", "NET", "--target", "mlir"), "'mlir' is not one of 'onnx', 'coreml', 'tflite'"),
-        (("deploy", "NET", "--precision", "int3"), "'int3' is not one of 'float32', 'float16', 'int8'"),
+        (("deploy", "NET", "--precision", "int3"), "'int3' is not one of 'float32', 'float16', 'quantized', 'int8'"),
         (("deploy", "NET", "--calibration", "luck"), "'luck' is not one of"),
         (("deploy", "NET", "--seed", "one"), "'one' is not a valid integer"),
         (("deploy", "NET", "--samples", "0"), "samples to verify on must be 1 or more, got 0"),

@@ -41,19 +41,19 @@ def user(tmp_path, monkeypatch):
     return tmp_path
 
 
-def trained(source, scheme=Scheme(4, 8), tuning=ONE_EPOCH, folder=Path("runs/net.w4a8")):  # noqa: B008
+def trained(source, scheme=Scheme(4, 8), tuning=ONE_EPOCH, folder=Path("runs/tuned_net.w4a8")):  # noqa: B008
     captured = capture(source.network, source.example_inputs, source.input_names, source.output_names)
     data = load_data(source, "samples.npz")
     samples = [(data.train[index][0][None],) for index in range(8)]
     return finetune(source, captured, samples, data, scheme, tuning, folder)
 
 
-def stamp(folder="runs/net.w4a8"):
+def stamp(folder="runs/tuned_net.w4a8"):
     return (Path(folder) / "weights.safetensors").stat().st_mtime_ns
 
 
 def test_a_finished_training_is_found_again(user):
-    source = find_source(convnet(user, "net"))
+    source = find_source(convnet(user, "tuned_net"))
     program, run = trained(source)
     before = stamp()
     again, same = trained(source)
@@ -64,7 +64,7 @@ def test_a_finished_training_is_found_again(user):
 
 @pytest.mark.parametrize("change", ["weights", "scheme", "recipe"])
 def test_another_start_or_way_is_trained_anew(user, change):
-    source = find_source(convnet(user, "net"))
+    source = find_source(convnet(user, "tuned_net"))
     trained(source)
     before = stamp()
     if change == "weights":
@@ -76,22 +76,22 @@ def test_another_start_or_way_is_trained_anew(user, change):
 
 
 def test_a_training_cut_off_before_its_float_network_changed_begins_anew(user, monkeypatch):
-    source = find_source(convnet(user, "net"))
+    source = find_source(convnet(user, "tuned_net"))
     monkeypatch.setattr("offramp.models.training.save_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         trained(source)
     monkeypatch.undo()
     monkeypatch.chdir(user)
-    assert list(Path("runs/net.w4a8/training").iterdir())
+    assert list(Path("runs/tuned_net.w4a8/training").iterdir())
     with torch.no_grad():
         source.network.head.bias.add_(1)
     _, run = trained(source)
     assert run.metrics["epoch"] == 1
-    assert load_run(Path("runs/net.w4a8")).config() == run.config()
+    assert load_run(Path("runs/tuned_net.w4a8")).config() == run.config()
 
 
 def test_the_float_network_teaches(user):
-    source = find_source(convnet(user, "net"))
+    source = find_source(convnet(user, "tuned_net"))
     alone, _ = trained(source, tuning=replace(ONE_EPOCH, distillation=0.0), folder=Path("runs/alone"))
     taught, _ = trained(source, tuning=replace(ONE_EPOCH, distillation=1.0), folder=Path("runs/taught"))
     assert any(a != b for a, b in zip(alone.constants().values(), taught.constants().values()))
@@ -107,13 +107,13 @@ def test_networks_of_several_inputs_are_refused(user):
         def forward(self, a, b):
             return self.layer(a + b)
     """
-    source = find_source(write_network(user, "pair", body, "ready(Net, torch.randn(1, 4), torch.randn(1, 4))"))
+    source = find_source(write_network(user, "tuned_pair", body, "ready(Net, torch.randn(1, 4), torch.randn(1, 4))"))
     with pytest.raises(BadInput, match="takes 2 inputs; training for a precision takes networks of one"):
         finetune(source, capture(source.network, source.example_inputs), [], None, Scheme(4, 8), ONE_EPOCH, user / "r")
 
 
 def test_an_exported_program_is_fixed_to_one_sample(user):
-    source = find_source(convnet(user, "net"))
+    source = find_source(convnet(user, "tuned_net"))
     torch.export.save(torch.export.export(source.network, source.example_inputs), user / "net.pt2")
     with pytest.raises(BadInput, match="is fixed to one sample"):
         trained(find_source("net.pt2"))
@@ -155,23 +155,23 @@ def offramp(*arguments, code=0):
 
 
 def test_quantize_trains_and_says_what_keeps_8_bits(user):
-    network = convnet(user, "net")
+    network = convnet(user, "tuned_net")
     text = offramp("quantize", network, "--scheme", "binary", *QUICK).stdout
     assert "the first layer reads the network's input" in " ".join(text.split())
     document = json.loads(offramp("quantize", network, "--scheme", "binary", *QUICK, "--json").stdout.splitlines()[-1])
     assert document["scheme"] == "binary"
     bits = {layer["module"]: (layer["weight"], layer["activation"]) for layer in document["layers"]}
     assert bits == {"stem": (8, 8), "body.0.conv": (1, 1), "body.1.conv": (1, 1), "head": (8, 8)}
-    assert (user / "runs/net.binary/weights.safetensors").is_file()
+    assert (user / "runs/tuned_net.binary/weights.safetensors").is_file()
 
 
 def test_deploy_ships_what_was_trained(user):
     arguments = ("--scheme", "w4a8", "--target", "onnx", "--no-measure", "--no-older-runtime", *QUICK, "--json")
-    document = json.loads(offramp("deploy", convnet(user, "net"), *arguments).stdout.splitlines()[-1])
+    document = json.loads(offramp("deploy", convnet(user, "tuned_net"), *arguments).stdout.splitlines()[-1])
     assert document["training"]["recipe"]["epochs"] == 1
     rows = {row["precision"]: row for row in document["artifacts"]}
     assert rows.keys() == {"float32", "w4a8"}
-    assert rows["w4a8"]["path"] == "net.onnx"
+    assert rows["w4a8"]["path"] == "tuned_net.onnx"
     assert all(row["verified"] for row in rows.values())
     assert {layer["weight"] for layer in document["layer_bits"]} == {4, 8}
 
@@ -186,7 +186,7 @@ def test_deploy_ships_what_was_trained(user):
     ],
 )
 def test_wrong_schemes_get_one_line(user, arguments, message):
-    result = offramp("quantize", convnet(user, "net"), *arguments, code=2)
+    result = offramp("quantize", convnet(user, "tuned_net"), *arguments, code=2)
     assert message in result.stderr.splitlines()[-1]
 
 
@@ -197,7 +197,7 @@ def test_a_value_that_calibration_never_saw_is_noted(user):
             return (-x.abs() - 1).relu()
     """
     network = write_network(
-        user, "dead", body, "ready(lambda: nn.Sequential(Dead(), nn.Linear(4, 2)), torch.ones(1, 4))"
+        user, "tuned_dead", body, "ready(lambda: nn.Sequential(Dead(), nn.Linear(4, 2)), torch.ones(1, 4))"
     )
     result = offramp("quantize", network, "--calibration-samples", "2", "--samples", "2")
     assert "· note: always zero on the calibration samples: relu (0)" in result.stderr

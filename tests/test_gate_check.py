@@ -226,12 +226,12 @@ def test_the_users_own_samples_are_found_again(user):
 
 
 def test_inputs_that_were_drawn_have_no_accuracy_to_hold(user):
-    network = convnet(user, "drawn_net")
+    network = convnet(user, "gated_net")
     offramp("deploy", network, "--target", "onnx", "--samples", 6, "--no-measure", *QUICK)
-    offramp("check", "dist/drawn_net", "--update")
-    figures = json.loads((user / "baselines/drawn_net.json").read_text())["artifacts"]["onnx int8"]
+    offramp("check", "dist/gated_net", "--update")
+    figures = json.loads((user / "baselines/gated_net.json").read_text())["artifacts"]["onnx int8"]
     assert (figures["accuracy"], figures["hits"], figures["float_agreement"]) == (None, None, None)
-    assert {entry["figure"] for entry in document_of("dist/drawn_net")["compared"]} == {
+    assert {entry["figure"] for entry in document_of("dist/gated_net")["compared"]} == {
         *("bytes", "macs", "max_step_difference")
     }
 
