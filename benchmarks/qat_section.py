@@ -13,8 +13,9 @@ def section(document: dict[str, Any]) -> str:
     seeds = sorted({row["seed"] for row in rows})
     lines = [
         "## Training for the precision\n",
-        f"`python -m offramp.benchmarks.qat` on {document['machine']}: digits, {len(seeds)} seeds (of weights,",
-        "order and augmentation), top-1 on all 500 held-out samples as mean (least to most). PTQ quantizes after",
+        f"`python -m offramp.benchmarks.qat` on {document['machine']}: digits,",
+        f"{len(seeds)} seed{'s' * (len(seeds) > 1)} (of weights, order and augmentation), top-1 on all 500 held-out samples",
+        "as mean (least to most). PTQ quantizes after",
         "training, QAT trains on from the same float weights. First and last layers keep 8 bits in every scheme.",
         f"Verified: artifacts of trained programs that hold their verification, on {document['verified_on']} samples.",
         "",
@@ -73,4 +74,5 @@ def _targets(group: list[dict[str, Any]], target: str) -> str:
 
 
 def _spread(values: list[float]) -> str:
-    return f"{mean(values):.1%} ({min(values):.1%} to {max(values):.1%})"
+    spread = f" ({min(values):.1%} to {max(values):.1%})" if len(values) > 1 else ""
+    return f"{mean(values):.1%}{spread}"
