@@ -14,8 +14,8 @@ def section(document: dict[str, Any]) -> str:
     lines = [
         "## Training for the precision\n",
         f"`python -m offramp.benchmarks.qat` on {document['machine']}: digits,",
-        f"{len(seeds)} seed{'s' * (len(seeds) > 1)} (of weights, order and augmentation), top-1 on all 500 held-out samples",
-        "as mean (least to most). PTQ quantizes after",
+        f"{len(seeds)} seed{'s' * (len(seeds) > 1)} (of weights, order and augmentation), top-1 on all 500",
+        "held-out samples as mean (least to most). PTQ quantizes after",
         "training, QAT trains on from the same float weights. First and last layers keep 8 bits in every scheme.",
         f"Verified: artifacts of trained programs that hold their verification, on {document['verified_on']} samples.",
         "",
