@@ -5,11 +5,11 @@ given the program without these edges (a sign's addition stays), and what they c
 comes out, with the scales of the biases behind them. A limit that the value cannot pass, as zero behind a ReLU, needs
 no operator.
 
-The change of scale is an ADD of zero: LiteRT's QUANTIZE from int8 to int8 rounds twice, which put 4% of the codes of a
-4-bit edge off by one, where ADD works with 20 more bits.
+The change of scale is an ADD of zero: LiteRT's QUANTIZE from int8 to int8 rounds twice, to a neighbour of the
+right code for some values, where ADD works with 20 more bits.
 
 XNNPACK multiplies INT4 weights in FULLY_CONNECTED only. A convolution of INT4 weights leaves it for LiteRT's plain
-kernels, which unpack them at every run and took 2.8 times as long, so convolutions keep int8.
+kernels, which unpack them at every run, so convolutions keep int8.
 """
 
 from collections.abc import Mapping

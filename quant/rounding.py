@@ -3,8 +3,7 @@
 Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020: rounding every weight to its
 nearest code is not what disturbs a layer's outputs least, because the errors of one kernel add up. Their objective is
 kept (eq. 13, layer by layer, on the quantized inputs against the float outputs); it is minimised by exact coordinate
-descent on the codes themselves in place of their relaxation with Adam. On the networks of docs/quantization.md that
-reached a lower error in a tenth of the time, and nothing is drawn at random.
+descent on the codes themselves in place of their relaxation with Adam. It ends by itself; nothing is drawn at random.
 """
 
 import torch
