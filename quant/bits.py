@@ -65,7 +65,7 @@ def layer_bits(module: GraphModule, plan: Placement, scheme: Scheme) -> dict[Nod
 
 def _kept(node: Node, plan: Placement, scheme: Scheme, wanted: tuple[int, int]) -> tuple[tuple[int, int], str]:
     path = module_path(node)
-    eight = max(wanted[0], 8), max(wanted[1], 8)
+    eight = 8, 8
     if wanted == (8, 8):
         return wanted, ""
     if any(path == kept or path.startswith(f"{kept}.") for kept in scheme.keep_int8):

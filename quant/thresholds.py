@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from .affine import Affine
 from .program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE, QuantizedProgram
 
 aten = torch.ops.aten
@@ -55,7 +54,7 @@ def thresholds_of(program: QuantizedProgram) -> tuple[Threshold, ...]:
     state = _Constants(program)
     found = []
     for node in program.program.graph.nodes:
-        if node.target is QUANTIZE and Affine(*node.args[1:5]).qmax == 1 and node.args[3] == -1:
+        if node.target is QUANTIZE and tuple(node.args[3:5]) == (-1, 1):
             chain = _chain_before(node, state)
             if chain is not None and _is_signs(chain[0], state):
                 found.append(_threshold(chain, state))

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ..codes import IntegerTensor
 from ..folding import Norm
-from ..weights import largest_weight_code, least_weight_scale, quantize_bias
+from ..weights import least_weight_scale, quantize_bias, weight_codes
 from .quantizers import SignQuantizer, SignWeightQuantizer, ValueQuantizer, WeightQuantizer
 
 _NORM_MOMENTUM = 0.1
@@ -82,7 +82,8 @@ class QuantizedLayer(nn.Module):
     def integers(self) -> tuple[IntegerTensor, IntegerTensor | None]:
         """Weight and bias as the program holds them, the norm folded in."""
         with torch.no_grad():
-            scale, codes = self.quantizer.scale(self.weight).float(), self._codes()
+            scale = self.quantizer.scale(self.weight).float()
+            codes = torch.from_numpy(weight_codes(self.weight, scale, self.axis, self.bits).codes).float()
             bias: Tensor | None = self.bias
             if self.has_norm:
                 factor, bias = self._folding()
@@ -103,13 +104,6 @@ class QuantizedLayer(nn.Module):
         if self.bits == 1:
             with torch.no_grad():
                 self.weight.clamp_(-1, 1)
-
-    def _codes(self) -> Tensor:
-        if self.bits == 1:
-            return torch.where(self.weight >= 0, 1.0, -1.0)
-        most = largest_weight_code(self.bits)
-        scale = self._along(self.quantizer.scale(self.weight))
-        return torch.round(self.weight / scale).clamp(-most, most)
 
     def _with_room(self, codes: Tensor, scale: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
         """Coarser steps where the bias would overflow: there the weights are next to nothing beside it."""
