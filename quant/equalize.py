@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
-from .graph import constant_of, is_constant
-from .rescale import bias_of, channel_axis, input_axis, is_layer, set_constant
+from .graph import bias_of, constant_of, is_constant
+from .rescale import channel_axis, input_axis, is_layer, set_constant
 
 aten = torch.ops.aten
 

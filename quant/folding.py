@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from .graph import call, calls, constant_of, insert_constant, is_constant
+from .graph import bias_of, call, calls, constant_of, insert_constant, is_constant
 
 aten = torch.ops.aten
 
@@ -107,7 +107,7 @@ def _into_producer(module: GraphModule, norm: Node, source: Node, scale: Tensor,
     weight_node = source.args[1]
     assert isinstance(weight_node, Node)
     weight = constant_of(module, weight_node).double()
-    before = Unfolded(weight.float(), _bias_or_none(module, source), _norm(module, norm))
+    before = Unfolded(weight.float(), bias_of(module, source), _norm(module, norm))
     is_first = _FOLDED not in source.meta
     if source.target in _TRANSPOSED:  # (in, out / groups, kh, kw)
         groups = source.args[6] if len(source.args) > 6 else 1
@@ -148,11 +148,6 @@ def _as_arithmetic(module: GraphModule, norm: Node, source: Node, scale: Tensor,
     shifted = call(module, norm, aten.add.Tensor, (scaled, shift_node), norm)
     norm.replace_all_uses_with(shifted)
     module.graph.erase_node(norm)
-
-
-def _bias_or_none(module: GraphModule, node: Node) -> Tensor | None:
-    bias = node.args[2] if len(node.args) > 2 else None
-    return constant_of(module, bias).float() if isinstance(bias, Node) else None
 
 
 def _bias(module: GraphModule, node: Node, channels: int) -> Tensor:

@@ -33,6 +33,12 @@ def constant_of(module: GraphModule, node: Node) -> Tensor:
     return getattr(module.get_submodule(owner), name).detach()
 
 
+def bias_of(module: GraphModule, node: Node) -> Tensor | None:
+    """A layer's constant bias in float32, or None."""
+    bias = node.args[2] if len(node.args) > 2 else None
+    return constant_of(module, bias).float() if isinstance(bias, Node) else None
+
+
 def add_constant(module: GraphModule, name: str, value: Tensor) -> str:
     """Registers `value` as a buffer under a free name close to `name` and returns that name."""
     base = name.replace(".", "_")

@@ -16,7 +16,7 @@ from .calibration import choose_range
 from .capture import Captured
 from .coding import Coding, Edge
 from .equalize import equalize
-from .graph import constant_of, module_path
+from .graph import bias_of, constant_of, module_path
 from .lowering import lower
 from .observe import Observed, channel_means, observe
 from .placement import Placement, activation_inputs, place
@@ -137,9 +137,8 @@ def sign_edge(shift: Tensor, value: Affine, rank: int, axis: int) -> Edge:
 def _quantize_weights(
     module: GraphModule, node: Node, input_scale: float, axis: int, bits: int, coding: Coding
 ) -> None:
-    weight_node, bias_node = node.args[1], node.args[2] if len(node.args) > 2 else None
+    weight_node, bias = node.args[1], bias_of(module, node)
     assert isinstance(weight_node, Node)
-    bias = constant_of(module, bias_node).float() if isinstance(bias_node, Node) else None
     floor = None if bias is None else least_weight_scale(bias, input_scale)
     weight = quantize_weight(constant_of(module, weight_node).float(), axis, floor, bits)
     coding.weights[node.name] = weight

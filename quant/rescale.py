@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from .graph import constant_of, insert_constant, is_constant
+from .graph import insert_constant, is_constant
 
 aten = torch.ops.aten
 
@@ -26,11 +26,6 @@ def input_axis(node: Node) -> int | None:
     if len(shape) == 2 or groups == 1:
         return 1
     return 0 if shape[1] == 1 and groups == shape[0] else None
-
-
-def bias_of(module: GraphModule, node: Node) -> Tensor | None:
-    bias = node.args[2] if len(node.args) > 2 else None
-    return constant_of(module, bias) if isinstance(bias, Node) else None
 
 
 def is_layer(node: Node) -> bool:

@@ -13,16 +13,13 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from .affine import Affine
 from .bits import LayerBits
 from .codes import IntegerTensor
-from .coding import Coding, Edge
-from .graph import constant_of, is_constant
+from .coding import Coding
+from .fake_quantized import call_float, call_quantized, fake_quantized, through_edge
+from .graph import constant_of
 from .placement import Placement, activation_inputs
 from .rules import Kind
-from .weights import quantize_constant
-
-aten = torch.ops.aten
 
 _HELD_BYTES = 512 << 20  # of one value over all samples, float and quantized
 
@@ -123,21 +120,16 @@ class _Sides:
 
     def call(self, node: Node, side: dict[Node, list[Any]]) -> list[Any]:
         """The operator on every sample."""
-        quantizes = side is self.coded and self.kind(node) is Kind.ARITHMETIC and node.target is not aten.mean.dim
-        edges = [source for concatenation, source in self.plan.requantized if concatenation is node]
         results = []
         for index in range(self.count):
 
             def value(source: Node, index: int = index) -> Any:
-                found = side[source][index]
-                if quantizes and is_constant(source) and source in node.args[:2]:
-                    return torch.from_numpy(quantize_constant(found.float()).dequantize())
-                if side is self.coded and source in edges:
-                    return fake_quantized(found, self.coding.values[node.name])
-                return found
+                return side[source][index]
 
-            args, kwargs = torch.fx.map_arg((node.args, node.kwargs), value)
-            results.append(node.target(*args, **kwargs))
+            if side is self.coded:
+                results.append(call_quantized(node, self.plan, self.coding, value))
+            else:
+                results.append(call_float(node, value))
         return results
 
     def read(self, node: Node) -> list[Tensor]:
@@ -147,23 +139,7 @@ class _Sides:
         if chosen == 8:
             return values
         edge = self.coding.edges[activation_inputs(node, self.plan.rules[node])[0].name, chosen]
-        return [edged(value, edge) for value in values]
-
-
-def fake_quantized(value: Tensor, affine: Affine) -> Tensor:
-    """A value rounded to its codes and back."""
-    if not value.is_floating_point():
-        return value
-    limits = affine.qmin, affine.qmax
-    return torch.fake_quantize_per_tensor_affine(value.float(), affine.scale, affine.zero_point, *limits)
-
-
-def edged(value: Tensor, edge: Edge) -> Tensor:
-    """A value as a layer of few activation bits reads it."""
-    if edge.shift is None:
-        return fake_quantized(value, edge.affine)
-    shifted = value + torch.from_numpy(edge.shift.astype("float32")) * edge.affine.scale
-    return torch.where(shifted >= 0, edge.affine.scale, -edge.affine.scale)
+        return [through_edge(value, edge) for value in values]
 
 
 def _real(tensor: IntegerTensor) -> Tensor:

@@ -4,6 +4,7 @@ The integers are made as post-training quantization makes them, learned rounding
 network in batches.
 """
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from ...errors import BadInput
+from ..batched import capture_batch
 from ..bits import LayerBits, layer_bits
-from ..capture import Captured, capture
+from ..capture import Captured
 from ..codes import IntegerTensor
 from ..coding import Coding
 from ..equalize import equalize
-from ..graph import calls, constant_of, module_path
+from ..fake_quantized import through_edge
+from ..graph import bias_of, constant_of, module_path
 from ..placement import activation_inputs, place
 from ..quantize import calibrate
 from ..refinement import mend_layer, refine
@@ -27,7 +30,7 @@ from ..smooth import smooth
 from ..sweep import LayerRun, sweep
 from ..threads import one_thread
 from ..weights import least_weight_scale, quantize_bias, quantize_weight
-from .emulation import Emulation, Operands, narrowed
+from .emulation import Emulation, Operands
 from .layers import Assignment, Bits, layers_of
 
 _HELD_BYTES = 512 << 20  # of all values of one batch
@@ -127,8 +130,7 @@ class Codings:
     def _integers(self, node: Node, bits: Bits) -> tuple[IntegerTensor, IntegerTensor | None]:
         """Weight at its nearest codes, and bias."""
         if (node.name, bits) not in self._nearest:
-            bias_node = node.args[2] if len(node.args) > 2 else None
-            bias = constant_of(self.module, bias_node).float() if isinstance(bias_node, Node) else None
+            bias = bias_of(self.module, node)
             input_scale = self._input_scale(node, bits)
             floor = None if bias is None else least_weight_scale(bias, input_scale)
             axis = self.plan.rules[node].channel_axis
@@ -147,7 +149,7 @@ class Codings:
         node, inputs = run.node, run.inputs
         if bits[1] < 8:
             edge = self.coding.edges[activation_inputs(node, self.plan.rules[node])[0].name, bits[1]]
-            inputs = [narrowed(value, edge) for value in inputs]
+            inputs = [through_edge(value, edge) for value in inputs]
         coding = Coding(self.coding.values, self.coding.edges)
         coding.weights[node.name], coding.biases[node.name] = self._integers(node, bits)
         chosen = LayerBits(node.name, module_path(node), *bits)
@@ -168,11 +170,6 @@ def _in_batches(network: nn.Module, captured: Captured, count: int) -> tuple[Gra
     size = sum(value.numel() * value.element_size() for value in values)
     batch = max(1, min(_WIDEST, count, _HELD_BYTES // max(size, 1)))
     if batch > 1 and not isinstance(network, GraphModule):  # an exported program is fixed to one sample
-        inputs = [tensor.repeat(batch, *[1] * (tensor.ndim - 1)) for tensor in captured.example_inputs]
-        try:
-            wide = capture(network, inputs, captured.input_names, captured.output_names).module
-        except BadInput:
-            return copy.deepcopy(captured.module), 1
-        if [(n.name, n.target) for n in calls(wide)] == [(n.name, n.target) for n in calls(captured.module)]:
-            return wide, batch
+        with contextlib.suppress(BadInput):
+            return capture_batch(network, captured, batch).module, batch
     return copy.deepcopy(captured.module), 1

@@ -12,16 +12,13 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from ..affine import Affine
-from ..coding import Coding, Edge
-from ..graph import constant_of, is_constant, module_path
+from ..coding import Coding
+from ..fake_quantized import call_float, call_quantized, fake_quantized, through_edge
+from ..graph import constant_of, module_path
 from ..placement import Placement, activation_inputs
 from ..rules import Kind
 from ..threads import one_thread
-from ..weights import quantize_constant
 from .layers import Bits
-
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,6 @@ class Emulation:
         self._nodes = [node for node in module.graph.nodes if node.op in ("get_attr", "call_function")]
         self._inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
         self._results = next(node for node in module.graph.nodes if node.op == "output").args[0]
-        self._requantized = set(plan.requantized)
 
     def outputs(self, samples: Sequence[tuple[Tensor, ...]], operands: Mapping[str, Operands] | None) -> list[Tensor]:
         """Every output over all samples, (N, ...).
@@ -118,49 +114,19 @@ class Emulation:
             if node.op == "get_attr":
                 values[node] = constant_of(self.module, node)
             elif operands is None:
-                values[node] = self._call(node, values, is_coded=False)
+                values[node] = call_float(node, values.__getitem__)
             elif self.plan.rules[node].kind is Kind.WEIGHTED:
                 values[node] = self._coded(node, self._layer(node, values, operands[node.name]))
             else:
-                values[node] = self._coded(node, self._call(node, values, is_coded=True))
+                values[node] = self._coded(node, call_quantized(node, self.plan, self.coding, values.__getitem__))
         return [values[node] for node in self._results]
 
     def _coded(self, node: Node, value: Any) -> Any:
-        return rounded(value, self.coding.values[node.name]) if node in self.plan.groups else value
+        return fake_quantized(value, self.coding.values[node.name]) if node in self.plan.groups else value
 
     def _layer(self, node: Node, values: Mapping[Node, Any], operands: Operands) -> Tensor:
         value = values[node.args[0]]
         if operands.activation < 8:
             source = activation_inputs(node, self.plan.rules[node])[0].name
-            value = narrowed(value, self.coding.edges[source, operands.activation])
+            value = through_edge(value, self.coding.edges[source, operands.activation])
         return node.target(value, operands.weight, operands.bias, *node.args[3:])
-
-    def _call(self, node: Node, values: Mapping[Node, Any], is_coded: bool) -> Any:
-        kind = self.plan.rules[node].kind
-        rounds = is_coded and kind is Kind.ARITHMETIC and node.target is not aten.mean.dim
-
-        def value(source: Node) -> Any:
-            if rounds and is_constant(source) and source in node.args[:2]:
-                return torch.from_numpy(quantize_constant(values[source].float()).dequantize())
-            if is_coded and (node, source) in self._requantized:
-                return rounded(values[source], self.coding.values[node.name])
-            return values[source]
-
-        args, kwargs = torch.fx.map_arg((node.args, node.kwargs), value)
-        return node.target(*args, **kwargs)
-
-
-def rounded(value: Any, affine: Affine) -> Any:
-    """A value rounded to its codes and back."""
-    if not value.is_floating_point():
-        return value
-    limits = affine.qmin, affine.qmax
-    return torch.fake_quantize_per_tensor_affine(value.float(), affine.scale, affine.zero_point, *limits)
-
-
-def narrowed(value: Tensor, edge: Edge) -> Tensor:
-    """A value as a layer of few activation bits reads it."""
-    if edge.shift is None:
-        return rounded(value, edge.affine)
-    shifted = value + torch.from_numpy(edge.shift.astype("float32")) * edge.affine.scale
-    return torch.where(shifted >= 0, edge.affine.scale, -edge.affine.scale)

@@ -16,7 +16,7 @@ from ..bits import layer_bits
 from ..capture import Captured
 from ..coding import Coding
 from ..folding import unfolded
-from ..graph import constant_of, is_constant
+from ..graph import bias_of, constant_of, is_constant
 from ..placement import Placement, activation_inputs, place
 from ..rules import Kind
 from ..scheme import Scheme
@@ -127,9 +127,7 @@ def _layer(
         weight, bias, norm = before.weight, before.bias, before.norm
     else:
         assert isinstance(node.args[1], Node)
-        bias_node = node.args[2] if len(node.args) > 2 else None
-        weight, norm = constant_of(module, node.args[1]).float(), None
-        bias = constant_of(module, bias_node).float() if isinstance(bias_node, Node) else None
+        weight, bias, norm = constant_of(module, node.args[1]).float(), bias_of(module, node), None
     quantizer: WeightQuantizer | SignWeightQuantizer
     if bits == 1:
         quantizer = SignWeightQuantizer(axis, "clipped" if estimator == "approximate" else estimator)

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ...errors import BadInput
+from ..batched import capture_batch
 from ..bits import layer_bits
-from ..capture import Captured, capture
-from ..graph import calls
+from ..capture import Captured
 from ..placement import place
 from ..quantize import calibrate
 from ..scheme import Scheme
@@ -36,19 +35,8 @@ def trainable(
     Raises:
         BadInput: the network computes differently for a batch than for a sample.
     """
-    inputs = [tensor.repeat(batch_size, *[1] * (tensor.ndim - 1)) for tensor in captured.example_inputs]
-    wide = capture(network, inputs, captured.input_names, captured.output_names)
-    _check_same_graph(captured, wide)
+    wide = capture_batch(network, captured, batch_size)
     module = copy.deepcopy(captured.module)
     plan = place(module, scheme.keep_float)
     coding = calibrate(module, plan, layer_bits(module, plan, scheme), samples[: scheme.samples], scheme)
     return QuantizedNetwork(prepare(wide, coding, scheme, estimator), batch_size, stages)
-
-
-def _check_same_graph(one: Captured, many: Captured) -> None:
-    for single, batched in zip(calls(one.module), calls(many.module)):
-        if (single.name, single.target) != (batched.name, batched.target):
-            raise BadInput(
-                f"{single.name}: is {batched.name} in a batch of several samples; training needs a network that "
-                "treats every sample of a batch alike"
-            )
