@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +26,11 @@ from .models.system import System
 from .models.training import train
 from .quant.capture import Captured
 from .quant.program import QuantizedProgram
-from .quant.qat.network import Stages
-from .quant.qat.read import lower_trained
-from .quant.qat.start import trainable
 from .quant.scheme import Scheme
 from .sources import Source
+
+if TYPE_CHECKING:
+    from .quant.qat.network import Stages
 
 # What a training starts from; how weights are rounded without training does not matter to it.
 _SCHEME_MATTERS = {
@@ -77,8 +78,10 @@ class Finetuning:
             distillation=self.distillation,
         )
 
-    def stages(self, epochs: int, steps_per_epoch: int, scheme: Scheme) -> Stages:
+    def stages(self, epochs: int, steps_per_epoch: int, scheme: Scheme) -> "Stages":
         """The shares in steps."""
+        from .quant.qat.network import Stages
+
         steps = epochs * steps_per_epoch
         real = self.real_weights if self.real_weights is not None else (0.3 if scheme.activation_bits == 1 else 0.0)
         return Stages(freeze_norms=round((1 - self.frozen) * steps), quantize_weights=round(real * steps))
@@ -133,6 +136,10 @@ def finetune(
     recipe = tuning.recipe(base, scheme)
     batch = min(recipe.batch_size, size_of(data.train))
     recipe = replace(recipe, batch_size=batch)
+    # Loads Brevitas, which nothing else at the start of a verb needs.
+    from .quant.qat.read import lower_trained
+    from .quant.qat.start import trainable
+
     stages = tuning.stages(recipe.epochs, math.ceil(size_of(data.train) / batch), scheme)
     network = trainable(source.network, captured, samples, scheme, batch, stages, tuning.estimator)
     system = System(

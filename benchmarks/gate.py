@@ -21,7 +21,7 @@ from ..models.system import find_system
 from ..pipeline import Options, deploy
 from ..quant.program import load_program
 from ..quant.scheme import Scheme
-from .faults import double_scale, rehash
+from .faults import change_constant, rehash
 from .results import keep
 
 _TARGETS = {"onnx": ".onnx", "coreml": ".mlpackage", "tflite": ".tflite"}
@@ -99,7 +99,7 @@ def _damaged(dist: Path, target: str, baseline: Path, folder: Path) -> dict[str,
     copy = Path(shutil.copytree(dist, folder / f"damaged-{target}" / dist.name))
     quantized = load_program(copy / "program")
     name = [name for name, tensor in quantized.constants().items() if tensor.codes.ndim == 4][-1]
-    double_scale(copy / f"{dist.name}{_TARGETS[target]}", name)
+    change_constant(copy / f"{dist.name}{_TARGETS[target]}", name, 2.0)
     rehash(copy)
     row = _held(f"{target}: scale of {name} doubled", copy, baseline, executed=True)
     faults = row["faults"]

@@ -11,12 +11,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from offramp.cli import main
-from offramp.manifest import check_document, read_manifest, write_manifest
+from offramp.manifest import check_document, read_manifest
 from offramp.storage import sha256_of, size_bytes_of
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
-from faults import change_constant
+from offramp.benchmarks.faults import change_constant, rehash
 from tiny_networks import convnet
 
 VERBS = ("deploy", "list", "train", "quantize", "export", "verify", "profile", "check", "report", "doctor")
@@ -36,14 +36,6 @@ def offramp(*arguments, code=0):
 def document_of(*arguments, code=0):
     """The JSON document on the last line of standard output."""
     return json.loads(offramp(*arguments, "--json", code=code).splitlines()[-1])
-
-
-def rehash(dist: Path) -> None:
-    """Makes the manifest of a dist say what now lies in the folder, as if the exporter had written it so."""
-    document = read_manifest(dist, check_hashes=False)
-    for row in document["artifacts"]:
-        row |= {"bytes": size_bytes_of(dist / row["path"]), "sha256": sha256_of(dist / row["path"])}
-    write_manifest(dist, document)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from offramp.manifest import read_manifest, write_manifest
 from offramp.storage import sha256_of, size_bytes_of
 
 sys.path.append(str(Path(__file__).parent))
-from faults import change_constant
+from offramp.benchmarks.faults import change_constant
 from tiny_networks import convnet
 
 QUICK = ("--no-older-runtime",)

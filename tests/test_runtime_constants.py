@@ -15,7 +15,7 @@ from offramp.runtime.constants import ConstantsCheck, compare_constants
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
-from faults import change_activation, change_constant
+from offramp.benchmarks.faults import change_activation, change_constant
 from small_networks import quantized
 
 SHAPE = (1, 3, 8, 8)

@@ -15,7 +15,7 @@ from offramp.runtime.verify import accuracy_of, agreement_of, is_class_scores, i
 from offramp.sources import find_samples, find_source
 
 sys.path.append(str(Path(__file__).parent))
-from faults import change_activation, change_constant
+from offramp.benchmarks.faults import change_activation, change_constant
 
 TARGETS = tuple(SUFFIX)
 LAYER, BUFFER = "stages.1.0.features.fc1", "stages_1_0_features_fc1"
