@@ -26,4 +26,9 @@ def section(document: dict[str, Any]) -> str:
             "–" if ratio is None else f"{ratio:.4f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    ratios = document["ratios"].values()
+    behind = [ratio for ratio in ratios if ratio < 1]
+    lines += ["", f"Ours is at least as accurate in {len(ratios) - len(behind)} of {len(ratios)} comparisons."]
+    if behind:
+        lines.append(f"In the others a peer leads by a ratio of {min(behind):.4f} at most.")
     return "\n".join(lines) + "\n"

@@ -18,6 +18,7 @@ from ..coding import Coding
 from ..folding import unfolded
 from ..graph import bias_of, constant_of, is_constant
 from ..placement import Placement, activation_inputs, place
+from ..rescale import channel_axis
 from ..rules import Kind
 from ..scheme import Scheme
 from ..weights import quantize_weight
@@ -104,8 +105,7 @@ def _insert_edge(
         quantizer = ValueQuantizer(edge.affine)
     else:
         affine = value.affine()
-        axis = -1 if node.target is aten.linear.default else 1
-        rank = source.meta["val"].ndim
+        axis, rank = channel_axis(node), source.meta["val"].ndim
         # A quarter of the range: about two standard deviations of a bell curve that fills it.
         quantizer = SignQuantizer(edge, value, (affine.high - affine.low) / 4, rank, axis, estimator)
     assert isinstance(node.args[0], Node)
