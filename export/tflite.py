@@ -25,6 +25,8 @@ from ..storage import atomic_path
 from .artifact import Artifact, TensorSpec, is_quantized
 from .code_bits import describe_weights, weight_bits
 from .litert_layouts import teach_layouts
+from .tflite_averages import average_by_products, name_averages
+from .tflite_elu import restore_elu
 from .tflite_few_bits import FORMS, insert_edges, open_edges, pack_linear
 from .tflite_names import name_border, name_tensors, tensor_names
 from .tflite_rewrites import float_border, halve_weights, pack_model, read_model, state_biases
@@ -57,7 +59,9 @@ def to_tflite(
     """
     model = read_model(_convert(program, input_names, precision))
     name_border(model, input_names, output_names)
+    restore_elu(model)
     values = name_tensors(model, program)
+    name_averages(model, program, values)
     bits = weight_bits(program) if is_quantized(precision) else {}
     packed: set[str] = set()
     if is_quantized(precision):
@@ -90,6 +94,7 @@ def _convert(program: torch.export.ExportedProgram, input_names: tuple[str, ...]
     """The flatbuffer that LiteRT's converter gives, its tensors named after the program's values."""
     module = unfold(program)
     open_edges(module)
+    average_by_products(module)
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     examples = {name: _example(node) for name, node in zip(input_names, placeholders)}
     for name, node in zip(input_names, placeholders):

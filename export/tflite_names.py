@@ -96,12 +96,12 @@ def _name_weights(
     if layer is None:
         return
     weight, bias = layer
-    operator.inputs[1] = _own_tensor(graph, operator.inputs[1], weight)
+    operator.inputs[1] = own_tensor(graph, operator.inputs[1], weight)
     if bias and len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-        operator.inputs[2] = _own_tensor(graph, operator.inputs[2], bias)
+        operator.inputs[2] = own_tensor(graph, operator.inputs[2], bias)
 
 
-def _own_tensor(graph: Any, index: int, name: str) -> int:
+def own_tensor(graph: Any, index: int, name: str) -> int:
     """The tensor under that name; one that another layer has already named is copied (the bytes stay shared)."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -126,7 +126,7 @@ def _name_constants(model: Any, program: torch.export.ExportedProgram, results: 
         if name and builtin_of(model, operator) in ("ADD", "SUB", "MUL"):
             for place, index in enumerate(operator.inputs):
                 if model.buffers[graph.tensors[index].buffer].data is not None:
-                    operator.inputs[place] = _own_tensor(graph, index, name)
+                    operator.inputs[place] = own_tensor(graph, index, name)
 
 
 def _constant_operands(program: torch.export.ExportedProgram) -> dict[str, str]:

@@ -103,7 +103,7 @@ def _insert(model: Any, name: str, source: int, result: int, first: bool) -> Non
     operators.insert(0, operator) if first else operators.append(operator)
 
 
-def opcode_of(model: Any, builtin: int) -> int:
+def opcode_of(model: Any, builtin: int, version: int = 2) -> int:
     """The place of a built-in operator in the model's table, where it is put if it is not there."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -111,7 +111,7 @@ def opcode_of(model: Any, builtin: int) -> int:
         if code.builtinCode == builtin:
             return index
     code = schema.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), 2
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), version
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
 
@@ -142,6 +142,27 @@ def _replace_in_signature(model: Any, before: int, after: int) -> None:
         for entry in [*signature.inputs, *signature.outputs]:
             if entry.tensorIndex == before:
                 entry.tensorIndex = after
+
+
+def remove_unread(model: Any) -> None:
+    """Takes out operators whose results nothing reads, and tensors that no operator is left to read or write."""
+    graph = model.subgraphs[0]
+    while True:
+        read = {index for operator in graph.operators for index in operator.inputs} | set(graph.outputs)
+        kept = [operator for operator in graph.operators if read.intersection(operator.outputs)]
+        if len(kept) == len(graph.operators):
+            break
+        graph.operators = kept
+    used = {*graph.inputs, *graph.outputs}.union(*({*step.inputs, *step.outputs} for step in graph.operators))
+    places = {index: place for place, index in enumerate(sorted(used - {-1}))} | {-1: -1}
+    graph.tensors = [graph.tensors[index] for index in places if index >= 0]
+    graph.inputs, graph.outputs = ([places[index] for index in indices] for indices in (graph.inputs, graph.outputs))
+    for step in graph.operators:
+        step.inputs, step.outputs = ([places[index] for index in indices] for indices in (step.inputs, step.outputs))
+    for signature in model.signatureDefs or []:
+        for entry in [*signature.inputs, *signature.outputs]:
+            entry.tensorIndex = places[entry.tensorIndex]
+    drop_unread_buffers(model)
 
 
 def drop_unread_buffers(model: Any) -> None:

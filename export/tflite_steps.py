@@ -39,7 +39,7 @@ def refine_steps(model: Any, bits: Mapping[str, int], packed: Collection[str]) -
         done.add(name)
         finer = 1 << (8 - max(bits[name], 2))
         multiplier = _scales(x) * _scales(weight) / _scales(graph.tensors[operator.outputs[0]])
-        factors = np.where(multiplier < 1, finer, 1)
+        factors = np.where(multiplier < 0.5, finer, 1)
         if bias:
             room = np.abs(_codes(model, bias[0], np.int32).astype(np.int64)) * factors <= _INT32
             factors = np.where(room, factors, 1)

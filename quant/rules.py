@@ -1,9 +1,9 @@
 """What the quantizer knows of each operator: how it takes part in integer arithmetic, or why it does not.
 
 - WEIGHTED: a convolution or linear layer with constant weights; per-channel weight codes, int32 bias.
-- ARITHMETIC: integer inputs and an integer output of its own scale (sums, products, matrix products, means).
+- ARITHMETIC: integer inputs and an integer output of its own scale (sums, products, matrix products, averages).
 - POINTWISE: a function of one value; integer runtimes evaluate it through a table of 256 entries.
-- MOVEMENT: moves, selects or pools codes without changing their meaning, so input and output share one scale.
+- MOVEMENT: moves or selects codes without changing their meaning, so input and output share one scale.
 - FLOAT: runs on real numbers; the reason is told to the user.
 """
 
@@ -61,6 +61,7 @@ RULES: dict[object, Rule] = {
             aten.matmul.default,
             aten.bmm.default,
             aten.mean.dim,
+            aten.avg_pool2d.default,
         ),
         _ARITHMETIC,
     ),
@@ -105,7 +106,6 @@ RULES: dict[object, Rule] = {
             aten.constant_pad_nd.default,
             aten.pad.default,
             aten.max_pool2d.default,
-            aten.avg_pool2d.default,
             aten.pixel_shuffle.default,
             aten.upsample_nearest2d.vec,
         ),

@@ -67,9 +67,9 @@ TABLE = {
         [],
     ),
     "max pooling shares": (lambda n, x: functional.max_pool2d(n.a(x), 2), [["inputs_0"], ["conv2d", "max_pool2d"]], []),
-    "average pooling shares": (
+    "average pooling has its own scale": (
         lambda n, x: functional.avg_pool2d(n.a(x), 2),
-        [["inputs_0"], ["conv2d", "avg_pool2d"]],
+        [["inputs_0"], ["conv2d"], ["avg_pool2d"]],
         [],
     ),
     "a mean has its own scale": (lambda n, x: n.a(x).mean((2, 3)), [["inputs_0"], ["conv2d"], ["mean"]], []),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...export.tflite_averages import AVERAGE
 from ..tflite_graph import TfliteGraph, TfliteOperator, TfliteTensor, read_tflite
 from .count import CountedOperation, MacCount
 from .free import FREE_TFLITE
@@ -29,6 +30,8 @@ def count_tflite(path: Path, modules: Mapping[str, str] | None = None) -> MacCou
             continue
         places, formula = rule
         inputs = _inputs(graph, operator)
+        if any(_is_of_average(tensor) for tensor in inputs):  # free, as averages are in every other form
+            continue
         try:
             macs = formula(inputs, graph.tensors[operator.outputs[0]], operator)
         except IndexError:  # a form with fewer inputs or sizes than the rule knows
@@ -52,8 +55,8 @@ def _bits(tensor: TfliteTensor) -> int:
 
 
 def _parameters(graph: TfliteGraph) -> int:
-    """Elements of floating-point constants with an axis, and of constants that carry scales; limits of clamps and the
-    zero that an addition changes scales by are none."""
+    """Elements of floating-point constants with an axis, and of constants that carry scales; limits of clamps, the
+    zero that an addition changes scales by and the weights of an average are none."""
     limits = {i for op in graph.operators if op.name in ("MAXIMUM", "MINIMUM") for i in op.inputs}
     return sum(
         prod(tensor.shape)
@@ -61,7 +64,13 @@ def _parameters(graph: TfliteGraph) -> int:
         if tensor.is_constant
         and ((tensor.is_quantized and not _is_zero(tensor)) or (tensor.dtype.startswith("float") and tensor.shape))
         and tensor.index not in limits
+        and not _is_of_average(tensor)
     )
+
+
+def _is_of_average(tensor: TfliteTensor) -> bool:
+    """Whether these are the equal weights by which an exported average is a product."""
+    return tensor.is_constant and tensor.name.endswith(AVERAGE)
 
 
 def _is_zero(tensor: TfliteTensor) -> bool:

@@ -1,0 +1,119 @@
+"""Averages of codes as TFLite's depthwise convolutions and linear layers, which round once.
+
+LiteRT's MEAN takes the sum to the output's scale, rounds, divides by the number of values and rounds again: with four
+values a quarter of the codes are off by one. Its AVERAGE_POOL_2D rounds a mean of codes, which for four values lies
+half-way between two in one of four cases, away from zero, and knows no scale of its own. A product with equal weights
+sums exactly and rounds at the end, to the scale of the result.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from ..quant.graph import call, calls, insert_constant
+from ..quant.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
+from .tflite_names import own_tensor
+from .tflite_rewrites import builtin_of, text_of
+
+aten = torch.ops.aten
+AVERAGE = "_average"  # what the weights' name adds to that of the result
+_AVERAGES = (aten.mean.dim, aten.avg_pool2d.default)
+_CODE = 64  # of every weight: a power of two, so that scales of windows of 2^k values are exact
+_QUANTIZE_CHANNELS = torch.ops.quantized_decomposed.quantize_per_channel.default
+
+
+def average_by_products(module: GraphModule) -> None:
+    """Rewrites every mean over positions or over the last dimension, and average pooling, between codes."""
+    for node in calls(module):
+        if node.target is aten.mean.dim and _is_between_codes(node):
+            _mean(module, node)
+        elif node.target is aten.avg_pool2d.default and _is_between_codes(node):
+            _pool(module, node)
+
+
+def name_averages(model: Any, program: torch.export.ExportedProgram, values: dict[str, str]) -> None:
+    """Names the weights and zeros, which are none of the program's, after the average that they make.
+
+    Args:
+        values: tensor name -> name of the program's value, where the two differ.
+    """
+    averages = {node.name for node in program.graph.nodes if node.target in _AVERAGES}
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        name = text_of(graph.tensors[operator.outputs[0]].name)
+        name = values.get(name, name).partition("/")[0]
+        if name in averages and builtin_of(model, operator) in ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            operator.inputs[1] = own_tensor(graph, operator.inputs[1], f"{name}{AVERAGE}")
+            if len(operator.inputs) > 2 and operator.inputs[2] >= 0:  # zeros that the converter adds
+                operator.inputs[2] = own_tensor(graph, operator.inputs[2], f"{name}_zeros{AVERAGE}")
+
+
+def _is_between_codes(node: Node) -> bool:
+    read = node.args[0]
+    return isinstance(read, Node) and read.target is DEQUANTIZE and [n.target for n in node.users] == [QUANTIZE]
+
+
+def _mean(module: GraphModule, node: Node) -> None:
+    x = node.args[0]
+    assert isinstance(x, Node)
+    shape, result = x.meta["val"].shape, node.meta["val"].shape
+    axes = sorted(axis % len(shape) for axis in node.args[1])
+    if len(shape) == 4 and axes == [2, 3]:
+        _convolve(module, node, list(shape[2:]), [1, 1], [0, 0])
+    elif axes == [len(shape) - 1]:
+        weight = _weight(module, node, (1, shape[-1]), shape[-1])
+        node.target, node.args, node.kwargs = aten.linear.default, (x, weight), {}
+    else:
+        return
+    kept = [1 if axis in axes else size for axis, size in enumerate(shape)]
+    node.meta["val"] = torch.empty(kept, device="meta")
+    if list(result) != kept:
+        _reshape_codes(module, node, list(result))
+
+
+def _pool(module: GraphModule, node: Node) -> None:
+    """(x, kernel, stride, padding, ceil mode, whether padding counts, divisor), where windows hold equally many."""
+    given = [*node.args[1:], *([], [0, 0], False, True, None)[len(node.args) - 2 :]]
+    kernel, stride, padding, _, counts_padding, divisor = given
+    if divisor is None and not _overhangs(node) and (counts_padding or not any(padding)):
+        _convolve(module, node, list(kernel), list(stride or kernel), list(padding))
+
+
+def _overhangs(node: Node) -> bool:
+    """Whether an average pooling in ceil mode has windows that reach past the padding."""
+    x, kernel, stride, padding, ceil = [*node.args, *([], [0, 0], False)[len(node.args) - 2 :]][:5]
+    ends = zip(x.meta["val"].shape[2:], kernel, stride or kernel, padding)
+    return bool(ceil) and any((size + 2 * pad - k) % step for size, k, step, pad in ends)
+
+
+def _convolve(module: GraphModule, node: Node, kernel: list[int], stride: list[int], padding: list[int]) -> None:
+    x = node.args[0]
+    assert isinstance(x, Node)
+    channels = x.meta["val"].shape[1]
+    weight = _weight(module, node, (channels, 1, *kernel), math.prod(kernel))
+    node.target, node.kwargs = aten.conv2d.default, {}
+    node.args = (x, weight, None, stride, padding, [1, 1], channels)
+
+
+def _weight(module: GraphModule, node: Node, shape: tuple[int, ...], count: int) -> Node:
+    """Equal weights of 1 / count, as the converter wants them: floats behind a quantize and a dequantize."""
+    scales = insert_constant(module, node, f"{node.name}_scales", torch.full((shape[0],), 1 / (_CODE * count)))
+    zeros = insert_constant(module, node, f"{node.name}_zeros", torch.zeros(shape[0], dtype=torch.int64))
+    value = _CODE * scales.meta["val"][0] * torch.ones(shape)
+    real = insert_constant(module, node, f"{node.name}{AVERAGE}", value)
+    form = (scales, zeros, 0, -127, 127, torch.int8)
+    codes = call(module, node, _QUANTIZE_CHANNELS, (real, *form), node, f"{node.name}_weight_codes", value)
+    return call(module, node, DEQUANTIZE_CHANNELS, (codes, *form), node, f"{node.name}{AVERAGE}", value)
+
+
+def _reshape_codes(module: GraphModule, node: Node, shape: list[int]) -> None:
+    """Puts a change of shape, between codes of one scale, behind the average."""
+    quantize = next(iter(node.users))
+    form = quantize.args[1:]
+    codes = call(module, quantize, QUANTIZE, (node, *form), node, f"{node.name}_wide_codes")
+    real = call(module, quantize, DEQUANTIZE, (codes, *form), node, f"{node.name}_wide_real")
+    value = torch.empty(shape, device="meta")
+    view = call(module, quantize, aten.reshape.default, (real, shape), node, f"{node.name}_flat", value)
+    quantize.replace_input_with(node, view)
