@@ -132,9 +132,7 @@ _how = _options(
     click.option(
         "--distill",
         type=click.FloatRange(0, 1),
-        default=0.5,
-        show_default=True,
-        help="Share of its loss that is the distance to the float network.",
+        help="Share of its loss that is the distance to the float network; the scheme's own by default.",
     ),
     click.option(
         "--estimator",
@@ -183,7 +181,7 @@ def _chosen(
     qat: bool = False,
     qat_epochs: int | None = None,
     qat_rate: float | None = None,
-    distill: float = 0.5,
+    distill: float | None = None,
     estimator: str = "approximate",
     calibration: str = "mse",
     percentile: float = 99.99,

@@ -39,7 +39,6 @@ from .zoo import RECORDED
 
 NETWORKS = ("care_xxs", "resnet8", "mobilenet_v2_xs")
 SMALL_BINARY = "bireal_xs"
-_EVALUATED = 50  # samples on which the trained network's own evaluation is held to its program, bit for bit
 SCHEMES = ("int8", "w4a8", "w4a4", "w2a4", "binary-weights", "binary")
 
 
@@ -164,21 +163,20 @@ def _trained(
 def _distance(network: QuantizedNetwork, reference: Reference, held_out: Samples) -> dict[str, float]:
     """In steps of the output: the most that any is off, and the share of samples within one step.
 
-    `brevitas`, on every sample, rounds every activation with Brevitas' arithmetic, which differs from the program's
-    where a value lies, within float rounding, half-way between two codes. `evaluation`, on the first samples, is the
-    trained network as it evaluates.
+    `evaluation` is the trained network as it evaluates. `brevitas` rounds every activation with Brevitas' arithmetic,
+    which differs from the program's where a value lies, within float rounding, half-way between two codes.
     """
     name = reference.output_names[0]
     step = reference.steps[name] or 1.0
     found: dict[str, float] = {}
     _read_once(network)
-    for arithmetic, count in (("evaluation", _EVALUATED), ("brevitas", len(held_out))):
+    for arithmetic in ("evaluation", "brevitas"):
         for module in network.modules():
             if isinstance(module, ValueQuantizer):
                 module.train(arithmetic == "brevitas")
         off = []
         with torch.no_grad():
-            for sample, wanted in zip(held_out.first(count), reference.outputs[name]):
+            for sample, wanted in zip(held_out, reference.outputs[name]):
                 given = network(torch.from_numpy(next(iter(sample.values())))).numpy()
                 off.append(float(np.abs(given[0] - wanted).max()) / step)
         found |= {f"{arithmetic}_most": max(off), f"{arithmetic}_within": float(np.mean(np.array(off) <= 1.001))}

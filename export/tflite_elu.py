@@ -17,28 +17,23 @@ def restore_elu(model: Any) -> None:
 
     graph = model.subgraphs[0]
     makers = {index: operator for operator in graph.operators for index in operator.outputs}
-    for operator in graph.operators:
-        x = _input_of_elu(model, makers, operator)
-        if x is not None:
-            operator.opcodeIndex = opcode_of(model, schema.BuiltinOperator.ELU, version=1)
-            operator.inputs, operator.builtinOptions = [x], None
-            operator.builtinOptionsType = schema.BuiltinOptions.NONE
-            operator.outputs = _rescaled(model, operator.outputs)
-    remove_unread(model)
+    found = {id(operator): _input_of_elu(model, makers, operator) for operator in graph.operators}
+    for operator in [step for step in graph.operators if found[id(step)] is not None]:
+        operator.opcodeIndex = opcode_of(model, schema.BuiltinOperator.ELU, version=1)
+        operator.inputs, operator.builtinOptions = [found[id(operator)]], None
+        operator.builtinOptionsType = schema.BuiltinOptions.NONE
+        _take_over_scale(model, operator)
+    if any(x is not None for x in found.values()):
+        remove_unread(model)
 
 
-def _rescaled(model: Any, outputs: list[int]) -> list[int]:
-    """What a QUANTIZE alone makes of the result, which the kernel can give at once."""
-    readers = [step for step in model.subgraphs[0].operators if outputs[0] in step.inputs]
-    alone = (
-        len(readers) == 1
-        and builtin_of(model, readers[0]) == "QUANTIZE"
-        and outputs[0] not in model.subgraphs[0].outputs
-    )
-    if not alone:
-        return outputs
-    result, readers[0].outputs = readers[0].outputs, []
-    return result
+def _take_over_scale(model: Any, operator: Any) -> None:
+    """Gives at once what a QUANTIZE alone makes of the result."""
+    graph, result = model.subgraphs[0], operator.outputs[0]
+    readers = [step for step in graph.operators if result in step.inputs]
+    if len(readers) == 1 and builtin_of(model, readers[0]) == "QUANTIZE" and result not in graph.outputs:
+        operator.outputs = readers[0].outputs
+        graph.operators.remove(readers[0])
 
 
 def _input_of_elu(model: Any, makers: dict[int, Any], operator: Any) -> int | None:

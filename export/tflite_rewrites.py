@@ -149,7 +149,7 @@ def remove_unread(model: Any) -> None:
     graph = model.subgraphs[0]
     while True:
         read = {index for operator in graph.operators for index in operator.inputs} | set(graph.outputs)
-        kept = [operator for operator in graph.operators if read.intersection(operator.outputs)]
+        kept = [step for step in graph.operators if not step.outputs or read.intersection(step.outputs)]
         if len(kept) == len(graph.operators):
             break
         graph.operators = kept

@@ -2,9 +2,9 @@
 
 TFLite's kernels take a sum to the next value's codes by a fixed-point factor M = s_x s_w / s_y: they multiply and
 round, then shift right by s, about -log2 M, and round again. With 8-bit weights M is small and the first rounding is
-lost in the second. A step of a sum of few-bit weights is about as large as one of the codes. Where M is 1 or more
+lost in the second. A step of a sum of few-bit weights is about as large as one of the codes. Where M is 1/2 or more
 nothing is shifted right and all is well. Below that s is small, and many a sum is rounded to a neighbour of the right
-code. So in channels with M below 1, codes of b bits are stored times 2^(8 - b), their scale, and that of the bias,
+code. So in channels with M below 1/2, codes of b bits are stored times 2^(8 - b), their scale, and that of the bias,
 divided by the same. All numbers stay what they are, to the last bit.
 """
 
