@@ -9,13 +9,14 @@ sums exactly and rounds at the end, to the scale of the result.
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch.fx import GraphModule, Node
 
 from ..quant.graph import call, calls, insert_constant
 from ..quant.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
 from .tflite_names import own_tensor
-from .tflite_rewrites import builtin_of, text_of
+from .tflite_rewrites import builtin_of, rescale, text_of
 
 aten = torch.ops.aten
 AVERAGE = "_average"  # what the weights' name adds to that of the result
@@ -34,7 +35,7 @@ def average_by_products(module: GraphModule) -> None:
 
 
 def name_averages(model: Any, program: torch.export.ExportedProgram, values: dict[str, str]) -> None:
-    """Names the weights and zeros, which are none of the program's, after the average that they make.
+    """Names the weights and zeros, which are none of the program's, after the average; one scale is enough for them.
 
     Args:
         values: tensor name -> name of the program's value, where the two differ.
@@ -45,9 +46,11 @@ def name_averages(model: Any, program: torch.export.ExportedProgram, values: dic
         name = text_of(graph.tensors[operator.outputs[0]].name)
         name = values.get(name, name).partition("/")[0]
         if name in averages and builtin_of(model, operator) in ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            operator.inputs[1] = own_tensor(graph, operator.inputs[1], f"{name}{AVERAGE}")
-            if len(operator.inputs) > 2 and operator.inputs[2] >= 0:  # zeros that the converter adds
-                operator.inputs[2] = own_tensor(graph, operator.inputs[2], f"{name}_zeros{AVERAGE}")
+            for place, kind in ((1, ""), (2, "_zeros")):  # zeros that the converter adds as a bias
+                if place < len(operator.inputs) and operator.inputs[place] >= 0:
+                    operator.inputs[place] = own_tensor(graph, operator.inputs[place], f"{name}{kind}{AVERAGE}")
+                    tensor = graph.tensors[operator.inputs[place]]
+                    rescale(tensor, np.asarray(tensor.quantization.scale[:1]))
 
 
 def _is_between_codes(node: Node) -> bool:

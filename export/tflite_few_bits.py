@@ -23,7 +23,7 @@ from torch.fx import GraphModule, Node
 from ..quant.graph import constant_of, insert_constant, is_constant
 from ..quant.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
 from .code_bits import Form
-from .tflite_rewrites import builtin_of, opcode_of, text_of
+from .tflite_rewrites import builtin_of, opcode_of, rescale, text_of
 
 aten = torch.ops.aten
 FORMS = dict.fromkeys((1, 2, 3, 4), Form(4, "INT4"))
@@ -134,7 +134,7 @@ def insert_edges(model: Any, program: torch.export.ExportedProgram) -> None:
         operator.inputs[place] = made[edge.name, source]
         # The converter leaves out a bias of zeros.
         if edge.bias_scale is not None and len(operator.inputs) > bias and operator.inputs[bias] >= 0:
-            _rescale(graph.tensors[operator.inputs[bias]], edge.bias_scale)
+            rescale(graph.tensors[operator.inputs[bias]], edge.bias_scale)
 
 
 def _insert_edge(model: Any, before: Any, source: int, edge: Edge) -> int:
@@ -148,8 +148,8 @@ def _insert_edge(model: Any, before: Any, source: int, edge: Edge) -> int:
         result = _like(graph, source, edge.name if count == len(steps) else f"{edge.name}/{count}")
         constant = _code_tensor(model, source, code, f"{edge.name}_constant/{count}")
         if name == "ADD":
-            _rescale(graph.tensors[result], np.asarray([edge.scale]), edge.zero_point)
-            _rescale(graph.tensors[constant], known.scale)
+            rescale(graph.tensors[result], np.asarray([edge.scale]), edge.zero_point)
+            rescale(graph.tensors[constant], known.scale)
         operator = _operator(model, name, [source, constant], result)
         graph.operators.insert(next(i for i, other in enumerate(graph.operators) if other is before), operator)
         source = result
@@ -180,17 +180,6 @@ def _code_tensor(model: Any, like: int, code: int, name: str) -> int:
     buffer.data = np.asarray([code], np.int8).view(np.uint8)
     model.buffers.append(buffer)
     return index
-
-
-def _rescale(tensor: Any, scale: np.ndarray, zero_point: int = 0) -> None:
-    """Gives a tensor a scale of its own: tensors made alike share the object."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    quantization = schema.QuantizationParametersT()
-    quantization.__dict__.update(tensor.quantization.__dict__)
-    quantization.scale = scale.astype(np.float32)
-    quantization.zeroPoint = np.full(scale.size, zero_point, np.int64)
-    tensor.quantization = quantization
 
 
 def _like(graph: Any, index: int, name: str) -> int:

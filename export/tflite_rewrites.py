@@ -174,6 +174,17 @@ def drop_unread_buffers(model: Any) -> None:
             buffer.data = None
 
 
+def rescale(tensor: Any, scale: np.ndarray, zero_point: int = 0) -> None:
+    """Gives a tensor a scale of its own: tensors made alike share the object."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    quantization = schema.QuantizationParametersT()
+    quantization.__dict__.update(tensor.quantization.__dict__)
+    quantization.scale = scale.astype(np.float32)
+    quantization.zeroPoint = np.full(scale.size, zero_point, np.int64)
+    tensor.quantization = quantization
+
+
 def is_int8(tensor: Any) -> bool:
     from ai_edge_litert import schema_py_generated as schema
 
