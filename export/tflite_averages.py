@@ -15,12 +15,12 @@ from torch.fx import GraphModule, Node
 
 from ..quant.graph import call, calls, insert_constant
 from ..quant.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
+from ..quant.rules import AVERAGES
 from .tflite_names import own_tensor
 from .tflite_rewrites import builtin_of, rescale, text_of
 
 aten = torch.ops.aten
 AVERAGE = "_average"  # what the weights' name adds to that of the result
-_AVERAGES = (aten.mean.dim, aten.avg_pool2d.default)
 _CODE = 64  # of every weight: a power of two, so that scales of windows of 2^k values are exact
 _QUANTIZE_CHANNELS = torch.ops.quantized_decomposed.quantize_per_channel.default
 
@@ -40,7 +40,7 @@ def name_averages(model: Any, program: torch.export.ExportedProgram, values: dic
     Args:
         values: tensor name -> name of the program's value, where the two differ.
     """
-    averages = {node.name for node in program.graph.nodes if node.target in _AVERAGES}
+    averages = {node.name for node in program.graph.nodes if node.target in AVERAGES}
     graph = model.subgraphs[0]
     for operator in graph.operators:
         name = text_of(graph.tensors[operator.outputs[0]].name)

@@ -18,7 +18,7 @@ from torch.fx import GraphModule, Node
 from ..errors import BadInput
 from .graph import is_constant, module_path
 from .placement import Placement, activation_inputs
-from .rules import Kind
+from .rules import AVERAGES, Kind
 from .scheme import Scheme
 
 aten = torch.ops.aten
@@ -141,7 +141,7 @@ def _is_shortcut(node: Node, plan: Placement) -> bool:
 
 def _work_from(end: Node, start: Node, plan: Placement) -> int:
     """Products of the weighted layers between two values; 0 where `end` does not come from `start`'s own source."""
-    origins = {start, *_behind_movements(start, plan)}
+    origins = {start, *_moved_or_averaged_from(start, plan)}
     total, frontier, seen = 0, [end], set()
     reached = False
     while frontier:
@@ -158,9 +158,9 @@ def _work_from(end: Node, start: Node, plan: Placement) -> int:
     return total if reached else 0
 
 
-def _behind_movements(node: Node, plan: Placement) -> Iterator[Node]:
+def _moved_or_averaged_from(node: Node, plan: Placement) -> Iterator[Node]:
     """The values that a value was only pooled, moved or averaged from."""
-    while node in plan.rules and plan.rules[node].kind is Kind.MOVEMENT:
+    while node in plan.rules and (plan.rules[node].kind is Kind.MOVEMENT or node.target in AVERAGES):
         sources = activation_inputs(node, plan.rules[node])
         if len(sources) != 1:
             return

@@ -125,6 +125,7 @@ _FEEDS_FLOAT = Rule(Kind.FLOAT, reason="only float operators read it")
 
 # Several results: the codes are quantized where they are taken out, not here.
 MANY_RESULTS = {aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default}
+AVERAGES = {aten.mean.dim, aten.avg_pool2d.default}
 MATRIX_PRODUCTS = {aten.matmul.default, aten.bmm.default}
 
 
