@@ -90,8 +90,7 @@ class Finetuning:
 def _effort(scheme: Scheme) -> tuple[int, float, float]:
     """(epochs, share of the network's own learning rate, distillation), from trials on the digits.
 
-    With 8 bits between layers the float network is all but reached, and following it closely does better than the
-    labels, which the network knows by heart.
+    With 8 bits between layers the float network is all but reached, so training stays near it and follows it closely.
     """
     weight = min([scheme.weight_bits, *(bits for _, bits, _ in scheme.layers)])
     activation = min([scheme.activation_bits, *(bits for _, _, bits in scheme.layers)])

@@ -1,9 +1,9 @@
 """Averages of codes as TFLite's depthwise convolutions and linear layers, which round once.
 
-LiteRT's MEAN takes the sum to the output's scale, rounds, divides by the number of values and rounds again: with four
-values a quarter of the codes are off by one. Its AVERAGE_POOL_2D rounds a mean of codes, which for four values lies
-half-way between two in one of four cases, away from zero, and knows no scale of its own. A product with equal weights
-sums exactly and rounds at the end, to the scale of the result.
+The MEAN of LiteRT's plain kernels takes the sum to the output's scale, rounds, divides by the number of values and
+rounds again. Its AVERAGE_POOL_2D rounds a mean of codes, which for four values lies half-way between two in one of four
+cases, away from zero, and knows no scale of its own. A product with equal weights sums exactly and rounds at the end, to
+the scale of the result.
 """
 
 import math
@@ -20,7 +20,8 @@ from .tflite_names import own_tensor
 from .tflite_rewrites import builtin_of, rescale, text_of
 
 aten = torch.ops.aten
-AVERAGE = "_average"  # what the weights' name adds to that of the result
+# What names of weights and zeros add to that of the result; a name of the program's own has no slash.
+WEIGHTS, ZEROS = "/average", "/average_zeros"
 _CODE = 64  # of every weight: a power of two, so that scales of windows of 2^k values are exact
 _QUANTIZE_CHANNELS = torch.ops.quantized_decomposed.quantize_per_channel.default
 
@@ -46,9 +47,9 @@ def name_averages(model: Any, program: torch.export.ExportedProgram, values: dic
         name = text_of(graph.tensors[operator.outputs[0]].name)
         name = values.get(name, name).partition("/")[0]
         if name in averages and builtin_of(model, operator) in ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            for place, kind in ((1, ""), (2, "_zeros")):  # zeros that the converter adds as a bias
+            for place, ending in ((1, WEIGHTS), (2, ZEROS)):  # zeros that the converter adds as a bias
                 if place < len(operator.inputs) and operator.inputs[place] >= 0:
-                    operator.inputs[place] = own_tensor(graph, operator.inputs[place], f"{name}{kind}{AVERAGE}")
+                    operator.inputs[place] = own_tensor(graph, operator.inputs[place], f"{name}{ending}")
                     tensor = graph.tensors[operator.inputs[place]]
                     rescale(tensor, np.asarray(tensor.quantization.scale[:1]))
 
@@ -77,18 +78,14 @@ def _mean(module: GraphModule, node: Node) -> None:
 
 
 def _pool(module: GraphModule, node: Node) -> None:
-    """(x, kernel, stride, padding, ceil mode, whether padding counts, divisor), where windows hold equally many."""
-    given = [*node.args[1:], *([], [0, 0], False, True, None)[len(node.args) - 2 :]]
-    kernel, stride, padding, _, counts_padding, divisor = given
-    if divisor is None and not _overhangs(node) and (counts_padding or not any(padding)):
-        _convolve(module, node, list(kernel), list(stride or kernel), list(padding))
-
-
-def _overhangs(node: Node) -> bool:
-    """Whether an average pooling in ceil mode has windows that reach past the padding."""
-    x, kernel, stride, padding, ceil = [*node.args, *([], [0, 0], False)[len(node.args) - 2 :]][:5]
-    ends = zip(x.meta["val"].shape[2:], kernel, stride or kernel, padding)
-    return bool(ceil) and any((size + 2 * pad - k) % step for size, k, step, pad in ends)
+    """Pooling whose windows all hold equally many values; in ceil mode those past the padding hold fewer."""
+    given = [*node.args, *([], [0, 0], False, True, None)[len(node.args) - 2 :]]
+    x, kernel, stride, padding, ceil, counts_padding, divisor = given
+    stride = stride or kernel
+    ends = zip(x.meta["val"].shape[2:], kernel, stride, padding)
+    overhangs = ceil and any((size + 2 * pad - k) % step for size, k, step, pad in ends)
+    if divisor is None and not overhangs and (counts_padding or not any(padding)):
+        _convolve(module, node, list(kernel), list(stride), list(padding))
 
 
 def _convolve(module: GraphModule, node: Node, kernel: list[int], stride: list[int], padding: list[int]) -> None:
@@ -105,10 +102,10 @@ def _weight(module: GraphModule, node: Node, shape: tuple[int, ...], count: int)
     scales = insert_constant(module, node, f"{node.name}_scales", torch.full((shape[0],), 1 / (_CODE * count)))
     zeros = insert_constant(module, node, f"{node.name}_zeros", torch.zeros(shape[0], dtype=torch.int64))
     value = _CODE * scales.meta["val"][0] * torch.ones(shape)
-    real = insert_constant(module, node, f"{node.name}{AVERAGE}", value)
+    real = insert_constant(module, node, f"{node.name}_average", value)
     form = (scales, zeros, 0, -127, 127, torch.int8)
     codes = call(module, node, _QUANTIZE_CHANNELS, (real, *form), node, f"{node.name}_weight_codes", value)
-    return call(module, node, DEQUANTIZE_CHANNELS, (codes, *form), node, f"{node.name}{AVERAGE}", value)
+    return call(module, node, DEQUANTIZE_CHANNELS, (codes, *form), node, f"{node.name}_weight", value)
 
 
 def _reshape_codes(module: GraphModule, node: Node, shape: list[int]) -> None:

@@ -14,8 +14,6 @@ from .placement import Placement
 from .rules import Kind
 from .weights import quantize_constant
 
-aten = torch.ops.aten
-
 
 def fake_quantized(value: Any, affine: Affine) -> Any:
     """A value rounded to its codes and back; whole numbers stay as they are."""
@@ -35,7 +33,7 @@ def through_edge(value: Tensor, edge: Edge) -> Tensor:
 
 def call_quantized(node: Node, plan: Placement, coding: Coding, value_of: Callable[[Node], Any]) -> Any:
     """An operator that is no layer: constants of arithmetic are rounded, and what a concatenation converts."""
-    rounds = plan.rules[node].kind is Kind.ARITHMETIC and node.target is not aten.mean.dim
+    rounds = plan.rules[node].kind is Kind.ARITHMETIC
 
     def operand(source: Node) -> Any:
         found = value_of(source)

@@ -83,8 +83,6 @@ def _quantize_layer(module: GraphModule, node: Node, coding: Coding, bits: int) 
 
 def _quantize_constant_operands(module: GraphModule, node: Node) -> None:
     """Turns constant tensors and plain numbers among the operands into int8 constants."""
-    if node.target is aten.mean.dim:
-        return
     for index, operand in enumerate(node.args[:2]):
         if isinstance(operand, int | float):
             value, name = torch.tensor(float(operand)), f"{node.name}_number"

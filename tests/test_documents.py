@@ -72,7 +72,7 @@ def test_no_file_names_a_folder_of_one_machine():
 
 def test_a_machine_path_is_told_from_a_device_path():
     assert MACHINE_PATH.search("see " + "/".join(("", "tmp", "model.onnx")))
-    assert not MACHINE_PATH.search("adb push model.onnx /data/local/tmp/model.onnx")
+    assert not MACHINE_PATH.search("adb push model.onnx " + "/".join(("", "data", "local", "tmp", "model.onnx")))
 
 
 def test_relative_links_lead_somewhere():

@@ -63,7 +63,7 @@ def test_xnnpack_gives_the_codes_of_the_program(average):
 
 
 def test_plain_kernels_nearly_do(average):
-    assert wrong(*average, xnnpack=False) < 0.02  # LiteRT's own MEAN errs on an eighth to a quarter
+    assert wrong(*average, xnnpack=False) < 0.02
 
 
 def test_the_products_are_neither_counted_nor_taken_for_weights(average):

@@ -26,8 +26,6 @@ from .layer import QuantizedLayer
 from .quantizers import ConstantQuantizer, SignQuantizer, SignWeightQuantizer, ValueQuantizer, WeightQuantizer
 from .signs import ESTIMATORS
 
-aten = torch.ops.aten
-
 
 def prepare(captured: Captured, coding: Coding, scheme: Scheme, estimator: str = "approximate") -> GraphModule:
     """A trainable copy of a captured network.
@@ -138,8 +136,6 @@ def _layer(
 
 
 def _quantize_constants(module: GraphModule, node: Node) -> None:
-    if node.target is aten.mean.dim:
-        return
     for index, operand in enumerate(node.args[:2]):
         if is_constant(operand):
             assert isinstance(operand, Node)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...export.tflite_averages import AVERAGE
+from ...export.tflite_averages import WEIGHTS, ZEROS
 from ..tflite_graph import TfliteGraph, TfliteOperator, TfliteTensor, read_tflite
 from .count import CountedOperation, MacCount
 from .free import FREE_TFLITE
@@ -69,8 +69,8 @@ def _parameters(graph: TfliteGraph) -> int:
 
 
 def _is_of_average(tensor: TfliteTensor) -> bool:
-    """Whether these are the equal weights by which an exported average is a product."""
-    return tensor.is_constant and tensor.name.endswith(AVERAGE)
+    """Whether these are the equal weights, or the zeros, by which an exported average is a product."""
+    return tensor.is_constant and tensor.name.endswith((WEIGHTS, ZEROS))
 
 
 def _is_zero(tensor: TfliteTensor) -> bool:
