@@ -1,9 +1,8 @@
 """Averages of codes as TFLite's depthwise convolutions and linear layers, which round once.
 
-The MEAN of LiteRT's plain kernels takes the sum to the output's scale, rounds, divides by the number of values and
-rounds again. Its AVERAGE_POOL_2D rounds a mean of codes, which for four values lies half-way between two in one of four
-cases, away from zero, and knows no scale of its own. A product with equal weights sums exactly and rounds at the end,
-to the scale of the result.
+The MEAN of LiteRT's plain kernels gives neighbours of the right codes, at some scales many, at others few. Its
+AVERAGE_POOL_2D rounds a mean of codes, which for four values lies half-way between two in one of four cases, away from
+zero, and knows no scale of its own. A product with equal weights sums exactly and rounds to the scale of the result.
 """
 
 import math
