@@ -17,12 +17,12 @@ from ..quant.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
 from ..quant.rules import AVERAGES
 from .tflite_names import own_tensor
 from .tflite_rewrites import builtin_of, rescale, text_of
+from .unfold import QUANTIZE_CHANNELS
 
 aten = torch.ops.aten
 # What names of weights and zeros add to that of the result; a name of the program's own has no slash.
 WEIGHTS, ZEROS = "/average", "/average_zeros"
 _CODE = 64  # of every weight: a power of two, so that scales of windows of 2^k values are exact
-_QUANTIZE_CHANNELS = torch.ops.quantized_decomposed.quantize_per_channel.default
 
 
 def average_by_products(module: GraphModule) -> None:
@@ -103,7 +103,7 @@ def _weight(module: GraphModule, node: Node, shape: tuple[int, ...], count: int)
     value = _CODE * scales.meta["val"][0] * torch.ones(shape)
     real = insert_constant(module, node, f"{node.name}_average", value)
     form = (scales, zeros, 0, -127, 127, torch.int8)
-    codes = call(module, node, _QUANTIZE_CHANNELS, (real, *form), node, f"{node.name}_weight_codes", value)
+    codes = call(module, node, QUANTIZE_CHANNELS, (real, *form), node, f"{node.name}_weight_codes", value)
     return call(module, node, DEQUANTIZE_CHANNELS, (codes, *form), node, f"{node.name}_weight", value)
 
 

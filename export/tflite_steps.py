@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .tflite_rewrites import builtin_of, drop_unread_buffers, text_of
+from .tflite_rewrites import builtin_of, drop_unread_buffers, rescale, text_of
 
 _LAYERS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 _INT32 = 2**31 - 1
@@ -68,4 +68,4 @@ def _store(model: Any, tensor: Any, dtype: Any, factors: np.ndarray, axis: int) 
     buffer.data = np.frombuffer((codes * factors.reshape(shape)).astype(dtype).tobytes(), dtype=np.uint8)
     tensor.buffer = len(model.buffers)
     model.buffers.append(buffer)
-    tensor.quantization.scale = np.asarray(tensor.quantization.scale, np.float32) / factors.astype(np.float32)
+    rescale(tensor, np.asarray(tensor.quantization.scale, np.float32) / factors.astype(np.float32))

@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Node
 from ..quant.graph import call, constant_of, insert_constant, is_constant
 from ..quant.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
 
-_QUANTIZE_CHANNELS = torch.ops.quantized_decomposed.quantize_per_channel.default
+QUANTIZE_CHANNELS = torch.ops.quantized_decomposed.quantize_per_channel.default
 
 
 def unfold(program: torch.export.ExportedProgram) -> GraphModule:
@@ -44,6 +44,6 @@ def _unfold_constant(module: GraphModule, node: Node) -> None:
         node.replace_all_uses_with(real)
         module.graph.erase_node(node)
         return
-    target = QUANTIZE if node.target is DEQUANTIZE else _QUANTIZE_CHANNELS
+    target = QUANTIZE if node.target is DEQUANTIZE else QUANTIZE_CHANNELS
     codes = call(module, node, target, (real, *node.args[1:]), node, f"{source.target}_codes", operands[0])
     node.replace_input_with(source, codes)

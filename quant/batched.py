@@ -1,5 +1,7 @@
 """The captured graph of a batch: a graph holds its batch size in its reshapes, so each size needs one of its own."""
 
+from itertools import zip_longest
+
 from torch import nn
 
 from ..errors import BadInput
@@ -15,10 +17,11 @@ def capture_batch(network: nn.Module, captured: Captured, size: int) -> Captured
     """
     inputs = [tensor.repeat(size, *[1] * (tensor.ndim - 1)) for tensor in captured.example_inputs]
     wide = capture(network, inputs, captured.input_names, captured.output_names)
-    for single, batched in zip(calls(captured.module), calls(wide.module), strict=False):
-        if (single.name, single.target) != (batched.name, batched.target):
+    for single, batched in zip_longest(calls(captured.module), calls(wide.module)):
+        names = [f"{node.name} ({node.target})" if node else "nothing" for node in (single, batched)]
+        if names[0] != names[1]:
             raise BadInput(
-                f"{single.name}: is {batched.name} in a batch of several samples; training needs a network that "
-                "treats every sample of a batch alike"
+                f"{names[0]}: is {names[1]} in a batch of several samples; training needs a network that treats every "
+                "sample of a batch alike"
             )
     return wide

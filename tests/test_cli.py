@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from offramp.benchmarks.faults import change_constant, rehash
 from offramp.cli import main
 from offramp.manifest import check_document, read_manifest
 from offramp.storage import sha256_of, size_bytes_of
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
-from offramp.benchmarks.faults import change_constant, rehash
 from tiny_networks import convnet
 
 VERBS = ("deploy", "list", "train", "quantize", "export", "verify", "profile", "check", "report", "doctor")

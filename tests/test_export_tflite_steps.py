@@ -65,3 +65,23 @@ def test_ternary_sums_are_rounded_once(tmp_path, xnnpack):
 def test_buffers_that_nothing_reads_are_dropped(tmp_path):
     eight, few = (written(program_of(bits, 1.0), tmp_path / f"{bits}.tflite").size_bytes for bits in (8, 2))
     assert few <= eight + 512
+
+
+class Tied(nn.Module):
+    """One convolution, used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.twice, self.last = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        return self.last(self.twice(self.twice(self.first(x)).relu()).relu())
+
+
+def test_a_weight_that_two_layers_share_is_refined_once_for_each(tmp_path):
+    torch.manual_seed(0)
+    network = Tied()
+    randomise(network)
+    program = quantized(network, IMAGE, weight_bits=2, rounding="nearest", correct_bias=False)
+    artifact = written(program, tmp_path / "net.tflite")
+    assert compare_constants(program, artifact).holds

@@ -9,13 +9,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from offramp.benchmarks.faults import change_constant
 from offramp.cli import main
 from offramp.gate.check import check_dist
 from offramp.manifest import read_manifest, write_manifest
 from offramp.storage import sha256_of, size_bytes_of
 
 sys.path.append(str(Path(__file__).parent))
-from offramp.benchmarks.faults import change_constant
 from tiny_networks import convnet
 
 QUICK = ("--no-older-runtime",)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from offramp.benchmarks.faults import change_activation, change_constant
 from offramp.export.artifact import SUFFIX
 from offramp.export.write import write_artifact
 from offramp.quant.codes import IntegerTensor
@@ -15,7 +16,6 @@ from offramp.runtime.constants import ConstantsCheck, compare_constants
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
-from offramp.benchmarks.faults import change_activation, change_constant
 from small_networks import quantized
 
 SHAPE = (1, 3, 8, 8)

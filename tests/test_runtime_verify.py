@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from offramp.benchmarks.faults import change_activation, change_constant
 from offramp.export.artifact import SUFFIX, Artifact
 from offramp.manifest import read_manifest
 from offramp.quant.program import load_exported, load_program
@@ -15,7 +16,6 @@ from offramp.runtime.verify import accuracy_of, agreement_of, is_class_scores, i
 from offramp.sources import find_samples, find_source
 
 sys.path.append(str(Path(__file__).parent))
-from offramp.benchmarks.faults import change_activation, change_constant
 
 TARGETS = tuple(SUFFIX)
 LAYER, BUFFER = "stages.1.0.features.fc1", "stages_1_0_features_fc1"
