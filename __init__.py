@@ -35,7 +35,8 @@ _HOMES = {
     ".runtime.samples": ("Samples",),
     ".runtime.session": ("Session", "open_session"),
     ".runtime.verify": ("Verification", "verify_artifact"),
-    ".pipeline": ("Options", "deploy"),
+    ".options": ("Options",),
+    ".pipeline": ("deploy",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604

@@ -15,13 +15,8 @@ from typing import Any, NoReturn
 
 import click
 
-from . import __version__
+from . import __version__, flags
 from .errors import OfframpError, OfframpWarning
-
-_TARGETS = ("onnx", "coreml", "tflite")
-_PRECISIONS = ("float32", "float16", "quantized", "int8")
-_CALIBRATIONS = ("minmax", "percentile", "mse", "entropy")
-_ESTIMATORS = ("plain", "clipped", "approximate")
 
 
 def _examples(*lines: str) -> str:
@@ -74,170 +69,6 @@ def main(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def _options(*decorators: Callable) -> Callable:
-    def apply(function: Callable) -> Callable:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return apply
-
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document as the last line.")
-_seed = click.option("--seed", default=0, show_default=True, help="Of weights, order, splits and random inputs.")
-_data = click.option(
-    "--data", metavar="DATA", help="digits, a folder (MNIST, CIFAR-10, class folders) or an .npz file."
-)
-_runs = click.option(
-    "--runs", type=click.Path(path_type=Path), default="runs", show_default=True, help="Training runs."
-)
-_out = click.option(
-    "--out", type=click.Path(path_type=Path), default="dist", show_default=True, help="Folder of dists."
-)
-_what = _options(
-    click.option("--target", "targets", multiple=True, type=click.Choice(_TARGETS), help="Repeatable; all by default."),
-    click.option(
-        "--precision",
-        "precisions",
-        multiple=True,
-        type=click.Choice(_PRECISIONS),
-        help="Repeatable; float32 and quantized (also called int8) by default.",
-    ),
-)
-_how = _options(
-    click.option(
-        "--scheme",
-        default="int8",
-        show_default=True,
-        metavar="SCHEME",
-        help="int8, w4a8 (bits of weights and of what layers read), ternary, binary-weights, binary, or auto: "
-        "each layer's own bits within --budget.",
-    ),
-    click.option(
-        "--budget",
-        "budgets",
-        multiple=True,
-        metavar="BUDGET",
-        help="Of --scheme auto: size=0.1 (of float32 weights), size=40KB or macbits=0.5 (of 8 by 8 bits); repeatable.",
-    ),
-    click.option(
-        "--bits",
-        multiple=True,
-        metavar="BITS",
-        help="Bits that --scheme auto gives layers; repeatable; w2a8, w3a8, w4a8, w6a8 and w8a8 by default.",
-    ),
-    click.option("--qat", is_flag=True, help="Train the network for the scheme, starting from its float weights."),
-    click.option("--qat-epochs", type=click.IntRange(1), help="Epochs of that training; the scheme's own by default."),
-    click.option("--qat-rate", type=click.FloatRange(0, min_open=True), help="Its peak learning rate."),
-    click.option(
-        "--distill",
-        type=click.FloatRange(0, 1),
-        help="Share of its loss that is the distance to the float network; the scheme's own by default.",
-    ),
-    click.option(
-        "--estimator",
-        type=click.Choice(_ESTIMATORS),
-        default="approximate",
-        show_default=True,
-        help="How gradients pass a sign.",
-    ),
-    click.option(
-        "--calibration",
-        type=click.Choice(_CALIBRATIONS),
-        default="mse",
-        show_default=True,
-        help="How activation ranges are chosen.",
-    ),
-    click.option(
-        "--percentile", default=99.99, show_default=True, help="Share of values kept by --calibration percentile."
-    ),
-    click.option("--calibration-samples", default=256, show_default=True, help="Samples that ranges are chosen on."),
-    click.option("--keep-float", multiple=True, metavar="MODULE", help="Module path that stays in float; repeatable."),
-    click.option("--keep-int8", multiple=True, metavar="MODULE", help="Module path that keeps 8 bits; repeatable."),
-)
-_form = _options(
-    click.option("--samples", default=500, show_default=True, help="Held-out samples to verify on, at most."),
-    click.option("--dynamic-batch", is_flag=True, help="ONNX with an open batch dimension."),
-    click.option("--bake-preprocessing", "bake", is_flag=True, help="Put scale, mean and std into the network."),
-    click.option("--integer-io", is_flag=True, help="TFLite with int8 at its border."),
-    click.option("--image-input", is_flag=True, help="Core ML with an image as its input."),
-    click.option("--class-labels", is_flag=True, help="Class labels inside Core ML and TFLite."),
-    click.option(
-        "--older-runtime/--no-older-runtime",
-        default=True,
-        show_default=True,
-        help="Also run TFLite in tflite-runtime 2.14.",
-    ),
-    click.option("--measure/--no-measure", default=True, show_default=True, help="Time the artifacts on this host."),
-)
-
-
-def _chosen(
-    targets: tuple[str, ...] = (),
-    precisions: tuple[str, ...] = (),
-    scheme: str = "int8",
-    budgets: tuple[str, ...] = (),
-    bits: tuple[str, ...] = (),
-    qat: bool = False,
-    qat_epochs: int | None = None,
-    qat_rate: float | None = None,
-    distill: float | None = None,
-    estimator: str = "approximate",
-    calibration: str = "mse",
-    percentile: float = 99.99,
-    calibration_samples: int = 256,
-    keep_float: tuple[str, ...] = (),
-    keep_int8: tuple[str, ...] = (),
-    samples: int = 500,
-    **others: Any,
-) -> Any:
-    """The pipeline's options from the command line's."""
-    from .finetune import Finetuning
-    from .pipeline import Options
-    from .quant.scheme import Scheme, bits_named
-
-    mixed = _wanted(scheme, budgets, bits)
-    weight_bits, activation_bits = bits_named("int8" if mixed else scheme)
-    chosen = Scheme(
-        weight_bits,
-        activation_bits,
-        calibration=calibration,
-        percentile=percentile,
-        samples=calibration_samples,
-        keep_float=keep_float,
-        keep_int8=keep_int8,
-    )
-    tuning = Finetuning(qat_epochs, qat_rate, distill, estimator) if qat else None
-    order = [name for name in _PRECISIONS if name in (precisions or ("float32", "int8"))]
-    made = tuple("int8" if name == "quantized" else name for name in order)
-    return Options(
-        targets=targets or _TARGETS,
-        precisions=made,
-        scheme=chosen,
-        mixed=mixed,
-        tuning=tuning,
-        held_out=samples,
-        **others,
-    )
-
-
-def _wanted(scheme: str, budgets: tuple[str, ...], bits: tuple[str, ...]) -> Any:
-    """What `--scheme auto` is asked for; None for another scheme."""
-    from .errors import BadInput
-    from .mixed import Wanted
-    from .quant.mixed.budget import parse_budget
-    from .quant.scheme import bits_named
-
-    for option, given in (("--budget", budgets), ("--bits", bits)):
-        if given and scheme != "auto":
-            raise BadInput(f"{option} {given[0]}: belongs to --scheme auto, not to {scheme}")
-    if scheme != "auto":
-        return None
-    if not budgets:
-        raise BadInput("--scheme auto: needs a --budget, as size=0.1, size=40KB or macbits=0.5")
-    return Wanted(tuple(map(parse_budget, budgets)), tuple(map(bits_named, bits)))
-
-
 def _say(line: str) -> None:
     click.echo(f"· {line}", err=True)
 
@@ -259,7 +90,7 @@ def _finish(document: Any, as_json: bool, show: Callable[[Any], None]) -> None:
     )
 )
 @click.argument("network")
-@_options(_what, _data, _how, _form, _runs, _out, _seed, _as_json)
+@flags.together(flags.what, flags.data, flags.how, flags.form, flags.runs, flags.out, flags.seed, flags.as_json)
 @click.option("--epochs", type=int, help="Epochs of training, in place of the recipe's.")
 def deploy(network: str, epochs: int | None, as_json: bool, **chosen: Any) -> None:
     """The main job: train, quantize, export, verify, measure, report.
@@ -270,14 +101,14 @@ def deploy(network: str, epochs: int | None, as_json: bool, **chosen: Any) -> No
     from . import screen
     from .pipeline import deploy as run
 
-    document = run(network, _chosen(**chosen), _recipe(network, epochs), _say)
+    document = run(network, flags.options_of(**chosen), flags.recipe_of(network, epochs), _say)
     _finish(document, as_json, screen.show_dist)
     if not all(artifact["verified"] for artifact in document["artifacts"]):
         sys.exit(1)
 
 
 @main.command("list", epilog=_examples("offramp list", "offramp list --json"))
-@_as_json
+@flags.as_json
 def list_systems(as_json: bool) -> None:
     """The systems of the zoo, their size and what works for each."""
     from . import screen
@@ -290,7 +121,7 @@ def list_systems(as_json: bool) -> None:
     epilog=_examples("offramp train care_xxs", "offramp train resnet8 --data cifar-10/ --epochs 200 --resume")
 )
 @click.argument("system")
-@_options(_data, _runs, _seed, _as_json)
+@flags.together(flags.data, flags.runs, flags.seed, flags.as_json)
 @click.option("--epochs", type=int, help="Epochs, in place of the recipe's.")
 @click.option("--resume", is_flag=True, help="Go on from the last complete epoch.")
 @click.option(
@@ -302,8 +133,8 @@ def train(system: str, epochs: int | None, resume: bool, device: str, as_json: b
     from .pipeline import train_source
     from .sources import find_source
 
-    options = _chosen(**chosen)
-    run = train_source(find_source(system, options.seed), options, _recipe(system, epochs), resume, device)
+    options = flags.options_of(**chosen)
+    run = train_source(find_source(system, options.seed), options, flags.recipe_of(system, epochs), resume, device)
     _finish({"name": run.system, "run": str(options.runs / system), "metrics": run.metrics}, as_json, screen.show_run)
 
 
@@ -315,7 +146,7 @@ def train(system: str, epochs: int | None, resume: bool, device: str, as_json: b
     )
 )
 @click.argument("network")
-@_options(_data, _how, _runs, _seed, _as_json)
+@flags.together(flags.data, flags.how, flags.runs, flags.seed, flags.as_json)
 @click.option(
     "--out", type=click.Path(path_type=Path), default="programs", show_default=True, help="Folder of programs."
 )
@@ -328,7 +159,9 @@ def quantize(network: str, out: Path, as_json: bool, **chosen: Any) -> None:
     from . import screen
     from .pipeline import quantize_to
 
-    _finish(quantize_to(network, out, _chosen(precisions=("int8",), **chosen), _say), as_json, screen.show_program)
+    _finish(
+        quantize_to(network, out, flags.options_of(precisions=("int8",), **chosen), _say), as_json, screen.show_program
+    )
 
 
 @main.command(
@@ -337,13 +170,13 @@ def quantize(network: str, out: Path, as_json: bool, **chosen: Any) -> None:
     )
 )
 @click.argument("network")
-@_options(_what, _data, _how, _form, _runs, _out, _seed, _as_json)
+@flags.together(flags.what, flags.data, flags.how, flags.form, flags.runs, flags.out, flags.seed, flags.as_json)
 def export(network: str, as_json: bool, **chosen: Any) -> None:
     """Writes artifacts without training or verifying: OUT/NAME/."""
     from . import screen
     from .pipeline import export_to
 
-    _finish(export_to(network, _chosen(**chosen), _say), as_json, screen.show_files)
+    _finish(export_to(network, flags.options_of(**chosen), _say), as_json, screen.show_files)
 
 
 @main.command(
@@ -353,14 +186,9 @@ def export(network: str, as_json: bool, **chosen: Any) -> None:
 )
 @click.argument("what", type=click.Path(path_type=Path))
 @click.option("--against", type=click.Path(path_type=Path), help="Program or artifact to hold a single file against.")
-@_options(_data, _seed, _as_json)
+@flags.together(flags.data, flags.seed, flags.as_json)
 @click.option("--samples", default=500, show_default=True, help="Held-out samples, at most.")
-@click.option(
-    "--older-runtime/--no-older-runtime",
-    default=True,
-    show_default=True,
-    help="Also run TFLite in tflite-runtime 2.14.",
-)
+@flags.older_runtime
 def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> None:
     """Executes a dist again, or a foreign file, and compares.
 
@@ -372,7 +200,7 @@ def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> No
     from .foreign import verify_file
     from .inspection import is_dist, verify_dist
 
-    options = _chosen(**chosen)
+    options = flags.options_of(**chosen)
     if is_dist(what) and against is not None:
         raise BadInput(f"--against: {what} is a dist, which is held against its own program; leave it out")
     document = verify_dist(what, options, _say) if is_dist(what) else verify_file(what, against, options, _say)
@@ -386,7 +214,7 @@ def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> No
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the engines.")
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed runs, at least.")
 @click.option("--seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="Timed seconds, at least.")
-@_as_json
+@flags.as_json
 def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) -> None:
     """MACs, parameters, bytes, memory, islands and latency.
 
@@ -411,14 +239,9 @@ def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) 
 @click.option("--update", is_flag=True, help="Write the dist's figures to the baseline; its tolerances stay.")
 @click.option("--recorded", is_flag=True, help="Compare the manifest's figures and run nothing.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write JUnit XML, a test case for each figure.")
-@_options(_data, _seed, _as_json)
+@flags.together(flags.data, flags.seed, flags.as_json)
 @click.option("--samples", type=int, help="Held-out samples, at most; as many as the dist's by default.")
-@click.option(
-    "--older-runtime/--no-older-runtime",
-    default=True,
-    show_default=True,
-    help="Also run TFLite in tflite-runtime 2.14.",
-)
+@flags.older_runtime
 def check(
     dist: Path, baseline: Path | None, update: bool, recorded: bool, junit: Path | None, as_json: bool, **chosen: Any
 ) -> None:
@@ -444,7 +267,7 @@ def check(
 
 @main.command(epilog=_examples("offramp report dist/care_xxs"))
 @click.argument("dist", type=click.Path(path_type=Path))
-@_as_json
+@flags.as_json
 def report(dist: Path, as_json: bool) -> None:
     """Writes dist/NAME/report.html again from the manifest."""
     from . import screen
@@ -454,7 +277,7 @@ def report(dist: Path, as_json: bool) -> None:
 
 
 @main.command(epilog=_examples("offramp doctor"))
-@_as_json
+@flags.as_json
 def doctor(as_json: bool) -> None:
     """Which targets and engines work here, and what enables the others."""
     from . import screen
@@ -462,17 +285,3 @@ def doctor(as_json: bool) -> None:
 
     document = examine()
     _finish(document, as_json, screen.show_doctor)
-
-
-def _recipe(reference: str, epochs: int | None) -> Any:
-    """The system's own recipe with other epochs; None where nothing was asked."""
-    if epochs is None:
-        return None
-    from dataclasses import replace
-
-    from .errors import BadInput
-    from .models.system import all_systems
-
-    if reference not in all_systems():
-        raise BadInput(f"--epochs: only a system of the zoo is trained here; {reference} is taken as it is")
-    return replace(all_systems()[reference].recipe, epochs=epochs)

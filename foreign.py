@@ -12,7 +12,7 @@ from .dist import bits_of
 from .errors import BadInput
 from .export.artifact import Artifact, TensorSpec
 from .models.data import load_arrays
-from .pipeline import Options, Say
+from .options import Options, Say
 from .quant.archive import load_exported
 from .runtime.islands import find_islands
 from .runtime.macs import count_file

@@ -10,7 +10,7 @@ from .foreign import describe_file
 from .manifest import read_manifest, write_manifest
 from .models.data import Preprocessing
 from .models.system import find_system
-from .pipeline import Options, Say
+from .options import Options, Say
 from .quant.program import load_exported, load_program
 from .runtime.reference import run_reference
 from .runtime.report import write_report

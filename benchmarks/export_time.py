@@ -22,7 +22,8 @@ from ..export.coreml_program import lower, prepare
 from ..export.onnx import _translations
 from ..export.unfold import unfold
 from ..export.write import write_artifact
-from ..pipeline import Options, programs_of, references_of, trained_source
+from ..options import Options
+from ..pipeline import programs_of, references_of, trained_source
 from ..runtime.verify import verify_artifact
 from ..sources import find_samples, find_source
 

@@ -18,7 +18,8 @@ from typing import Any
 from ..devices.boards.host import describe_host
 from ..gate.check import check_dist
 from ..models.system import find_system
-from ..pipeline import Options, deploy
+from ..options import Options
+from ..pipeline import deploy
 from ..quant.program import load_program
 from ..quant.scheme import Scheme
 from .faults import change_constant, rehash

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from ..devices.boards.host import describe_host
-from ..pipeline import Options, export_all, programs_of, trained_source
+from ..options import Options
+from ..pipeline import export_all, programs_of, trained_source
 from ..quant.scheme import Scheme
 from ..runtime.latency import measure_latency, ratio_of
 from ..runtime.samples import Samples

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..devices.boards.host import describe_host
 from ..mixed import tensors_of
-from ..pipeline import Options, trained_source
+from ..options import Options
+from ..pipeline import trained_source
 from ..quant.capture import capture
 from ..quant.mixed.budget import Budget, size_of
 from ..quant.mixed.codings import Codings

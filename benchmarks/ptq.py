@@ -24,7 +24,8 @@ import torch
 
 from ..devices.boards.host import describe_host
 from ..export.write import write_artifact
-from ..pipeline import Options, trained_source
+from ..options import Options
+from ..pipeline import trained_source
 from ..quant.capture import Captured, capture, to_program
 from ..quant.quantize import quantize
 from ..quant.scheme import Scheme, bits_named

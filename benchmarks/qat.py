@@ -22,7 +22,8 @@ from ..export.artifact import SUFFIX
 from ..export.write import write_artifact
 from ..finetune import Finetuning, finetune
 from ..models.recorded import recorded_results
-from ..pipeline import Options, programs_of, references_of, trained_source
+from ..options import Options
+from ..pipeline import programs_of, references_of, trained_source
 from ..quant.capture import Captured, capture
 from ..quant.program import QuantizedProgram
 from ..quant.qat.network import QuantizedNetwork, Stages

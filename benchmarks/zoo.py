@@ -16,7 +16,8 @@ from ..catalogue import count_system
 from ..devices.boards.host import describe_host
 from ..models.recorded import recorded_results
 from ..models.system import all_systems, find_system
-from ..pipeline import Options, deploy
+from ..options import Options
+from ..pipeline import deploy
 from ..quant.scheme import Scheme
 from ..storage import write_json
 

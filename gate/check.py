@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BadInput
 from ..inspection import verify_dist
 from ..manifest import read_manifest
-from ..pipeline import Options
+from ..options import Options
 from .baseline import Baseline, Tolerances, default_path, write_baseline
 from .compare import check_name, compare
 from .figures import artifact_name, figures_of

@@ -31,7 +31,8 @@ pytest_plugins = ["pytester", *({_PLUGIN} - {found.value for found in entry_poin
 @pytest.fixture(scope="session")
 def care_run(tmp_path_factory) -> Path:
     """`runs/care_xxs`, trained on the digits for a few epochs once in a test run; to be read, never written."""
-    from offramp.pipeline import Options, train_source
+    from offramp.options import Options
+    from offramp.pipeline import train_source
     from offramp.sources import find_source
 
     source = find_source("care_xxs")
@@ -43,7 +44,8 @@ def care_run(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def care_dist(care_run, tmp_path_factory) -> Path:
     """`dist/care_xxs` of that run: float32 and int8 for every target, timed; to be read, never written."""
-    from offramp.pipeline import Options, deploy
+    from offramp.options import Options
+    from offramp.pipeline import deploy
 
     out = tmp_path_factory.mktemp("deployed") / "dist"
     deploy(str(care_run), Options(out=out, held_out=HELD_OUT))

@@ -7,7 +7,8 @@ drop that chance does not explain fails. `pytest tests/test_baselines.py --offra
 from dataclasses import replace
 
 import pytest
-from offramp.pipeline import Options, deploy
+from offramp.options import Options
+from offramp.pipeline import deploy
 
 EPOCHS = 12
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from offramp.inspection import is_dist, profile_path, verify_dist
 from offramp.manifest import read_manifest
-from offramp.pipeline import Options, deploy
+from offramp.options import Options
+from offramp.pipeline import deploy
 
 sys.path.append(str(Path(__file__).parent))
 from tiny_networks import convnet

@@ -2,7 +2,8 @@
 
 import pytest
 from offramp.export.write import write_artifact
-from offramp.pipeline import Options, programs_of
+from offramp.options import Options
+from offramp.pipeline import programs_of
 from offramp.quant.scheme import Scheme
 from offramp.runtime.islands import find_islands
 from offramp.sources import find_samples, find_source

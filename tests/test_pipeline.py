@@ -10,7 +10,8 @@ import pytest
 from offramp import pipeline
 from offramp.errors import BadInput
 from offramp.manifest import check_document, read_manifest
-from offramp.pipeline import Options, deploy
+from offramp.options import Options
+from offramp.pipeline import deploy
 from offramp.quant.program import load_program
 from offramp.runtime.macs import count_program
 from offramp.storage import sha256_of

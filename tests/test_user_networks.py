@@ -10,7 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from offramp.cli import main
-from offramp.pipeline import Options, deploy
+from offramp.options import Options
+from offramp.pipeline import deploy
 from offramp.runtime.session import open_session
 from offramp.sources import find_source
 

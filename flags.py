@@ -1,0 +1,195 @@
+"""The options that verbs share, and what they mean to the pipeline.
+
+Like `cli`, it imports nothing heavy before a verb runs.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from .mixed import Wanted
+    from .models.recipe import Recipe
+    from .options import Options
+
+_TARGETS = ("onnx", "coreml", "tflite")
+_PRECISIONS = ("float32", "float16", "quantized", "int8")
+_CALIBRATIONS = ("minmax", "percentile", "mse", "entropy")
+_ESTIMATORS = ("plain", "clipped", "approximate")
+
+
+def together(*decorators: Callable) -> Callable:
+    """Several options as one decorator, shown by `--help` in this order."""
+
+    def apply(function: Callable) -> Callable:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document as the last line.")
+seed = click.option("--seed", default=0, show_default=True, help="Of weights, order, splits and random inputs.")
+data = click.option("--data", metavar="DATA", help="digits, a folder (MNIST, CIFAR-10, class folders) or an .npz file.")
+runs = click.option("--runs", type=click.Path(path_type=Path), default="runs", show_default=True, help="Training runs.")
+out = click.option("--out", type=click.Path(path_type=Path), default="dist", show_default=True, help="Folder of dists.")
+older_runtime = click.option(
+    "--older-runtime/--no-older-runtime",
+    default=True,
+    show_default=True,
+    help="Also run TFLite in tflite-runtime 2.14.",
+)
+what = together(
+    click.option("--target", "targets", multiple=True, type=click.Choice(_TARGETS), help="Repeatable; all by default."),
+    click.option(
+        "--precision",
+        "precisions",
+        multiple=True,
+        type=click.Choice(_PRECISIONS),
+        help="Repeatable; float32 and quantized (also called int8) by default.",
+    ),
+)
+how = together(
+    click.option(
+        "--scheme",
+        default="int8",
+        show_default=True,
+        metavar="SCHEME",
+        help="int8, w4a8 (bits of weights and of what layers read), ternary, binary-weights, binary, or auto: "
+        "each layer's own bits within --budget.",
+    ),
+    click.option(
+        "--budget",
+        "budgets",
+        multiple=True,
+        metavar="BUDGET",
+        help="Of --scheme auto: size=0.1 (of float32 weights), size=40KB or macbits=0.5 (of 8 by 8 bits); repeatable.",
+    ),
+    click.option(
+        "--bits",
+        multiple=True,
+        metavar="BITS",
+        help="Bits that --scheme auto gives layers; repeatable; w2a8, w3a8, w4a8, w6a8 and w8a8 by default.",
+    ),
+    click.option("--qat", is_flag=True, help="Train the network for the scheme, starting from its float weights."),
+    click.option("--qat-epochs", type=click.IntRange(1), help="Epochs of that training; the scheme's own by default."),
+    click.option("--qat-rate", type=click.FloatRange(0, min_open=True), help="Its peak learning rate."),
+    click.option(
+        "--distill",
+        type=click.FloatRange(0, 1),
+        help="Share of its loss that is the distance to the float network; the scheme's own by default.",
+    ),
+    click.option(
+        "--estimator",
+        type=click.Choice(_ESTIMATORS),
+        default="approximate",
+        show_default=True,
+        help="How gradients pass a sign.",
+    ),
+    click.option(
+        "--calibration",
+        type=click.Choice(_CALIBRATIONS),
+        default="mse",
+        show_default=True,
+        help="How activation ranges are chosen.",
+    ),
+    click.option(
+        "--percentile", default=99.99, show_default=True, help="Share of values kept by --calibration percentile."
+    ),
+    click.option("--calibration-samples", default=256, show_default=True, help="Samples that ranges are chosen on."),
+    click.option("--keep-float", multiple=True, metavar="MODULE", help="Module path that stays in float; repeatable."),
+    click.option("--keep-int8", multiple=True, metavar="MODULE", help="Module path that keeps 8 bits; repeatable."),
+)
+form = together(
+    click.option("--samples", default=500, show_default=True, help="Held-out samples to verify on, at most."),
+    click.option("--dynamic-batch", is_flag=True, help="ONNX with an open batch dimension."),
+    click.option("--bake-preprocessing", "bake", is_flag=True, help="Put scale, mean and std into the network."),
+    click.option("--integer-io", is_flag=True, help="TFLite with int8 at its border."),
+    click.option("--image-input", is_flag=True, help="Core ML with an image as its input."),
+    click.option("--class-labels", is_flag=True, help="Class labels inside Core ML and TFLite."),
+    older_runtime,
+    click.option("--measure/--no-measure", default=True, show_default=True, help="Time the artifacts on this host."),
+)
+
+
+def options_of(
+    targets: tuple[str, ...] = (),
+    precisions: tuple[str, ...] = (),
+    scheme: str = "int8",
+    budgets: tuple[str, ...] = (),
+    bits: tuple[str, ...] = (),
+    qat: bool = False,
+    qat_epochs: int | None = None,
+    qat_rate: float | None = None,
+    distill: float | None = None,
+    estimator: str = "approximate",
+    calibration: str = "mse",
+    percentile: float = 99.99,
+    calibration_samples: int = 256,
+    keep_float: tuple[str, ...] = (),
+    keep_int8: tuple[str, ...] = (),
+    samples: int = 500,
+    **others: Any,
+) -> "Options":
+    """The pipeline's options from the command line's."""
+    from .finetune import Finetuning
+    from .options import Options
+    from .quant.scheme import Scheme, bits_named
+
+    mixed = _wanted(scheme, budgets, bits)
+    weight_bits, activation_bits = bits_named("int8" if mixed else scheme)
+    chosen = Scheme(
+        weight_bits,
+        activation_bits,
+        calibration=calibration,
+        percentile=percentile,
+        samples=calibration_samples,
+        keep_float=keep_float,
+        keep_int8=keep_int8,
+    )
+    tuning = Finetuning(qat_epochs, qat_rate, distill, estimator) if qat else None
+    order = [name for name in _PRECISIONS if name in (precisions or ("float32", "int8"))]
+    made = tuple("int8" if name == "quantized" else name for name in order)
+    return Options(
+        targets=targets or _TARGETS,
+        precisions=made,
+        scheme=chosen,
+        mixed=mixed,
+        tuning=tuning,
+        held_out=samples,
+        **others,
+    )
+
+
+def _wanted(scheme: str, budgets: tuple[str, ...], bits: tuple[str, ...]) -> "Wanted | None":
+    """What `--scheme auto` is asked for; None for another scheme."""
+    from .errors import BadInput
+    from .mixed import Wanted
+    from .quant.mixed.budget import parse_budget
+    from .quant.scheme import bits_named
+
+    for option, given in (("--budget", budgets), ("--bits", bits)):
+        if given and scheme != "auto":
+            raise BadInput(f"{option} {given[0]}: belongs to --scheme auto, not to {scheme}")
+    if scheme != "auto":
+        return None
+    if not budgets:
+        raise BadInput("--scheme auto: needs a --budget, as size=0.1, size=40KB or macbits=0.5")
+    return Wanted(tuple(map(parse_budget, budgets)), tuple(map(bits_named, bits)))
+
+
+def recipe_of(reference: str, epochs: int | None) -> "Recipe | None":
+    """The system's own recipe with other epochs; None where nothing was asked."""
+    if epochs is None:
+        return None
+    from dataclasses import replace
+
+    from .errors import BadInput
+    from .models.system import all_systems
+
+    if reference not in all_systems():
+        raise BadInput(f"--epochs: only a system of the zoo is trained here; {reference} is taken as it is")
+    return replace(all_systems()[reference].recipe, epochs=epochs)
