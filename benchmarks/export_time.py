@@ -17,9 +17,9 @@ import torch
 
 from ..devices.boards.host import describe_host
 from ..export.artifact import SUFFIX
-from ..export.coreml import quiet
 from ..export.coreml_program import lower, prepare
 from ..export.onnx import _translations
+from ..export.quiet import quiet
 from ..export.unfold import unfold
 from ..export.write import write_artifact
 from ..options import Options

@@ -12,12 +12,8 @@ values so by itself; `lower` and `name_values` mend the others. A node that beco
 them, and the others have its name with something behind it.
 """
 
-import contextlib
-import io
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +29,7 @@ from .code_bits import describe_weights
 from .coreml_few_bits import FORMS, add_palettes, named_bits
 from .coreml_package import add_classifier, describe, modules, name_values, write_package
 from .coreml_program import add_probabilities, lower, prepare
+from .quiet import quiet
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
 _OLDEST, _OLDEST_PACKED = "iOS17", "iOS18"  # for int8 activations; for weights of fewer bits as well
@@ -51,19 +48,6 @@ _RESERVED = {
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
     *("fp16", "fp32", "fp64"),
 }
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps coremltools' log lines, warnings and progress bars off the terminal, above all those of its import."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
 
 
 def to_coreml(

@@ -5,12 +5,7 @@ translated here. Activations are written as uint8 with the zero point moved by 1
 on x86, ONNX Runtime leaves int8 activations in float wherever two operators read them. Weights stay int8, biases int32.
 """
 
-import contextlib
-import io
-import logging
 import re
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +19,7 @@ from .artifact import Artifact, TensorSpec, is_quantized
 from .code_bits import describe_weights, weight_bits
 from .onnx_few_bits import FORMS, clip_codes, pack_weights
 from .onnx_rewrites import fold_pads, open_batch, shift_to_uint8, state_zero_points, tidy
+from .quiet import quiet
 
 OPSET = 20  # the first with a Gelu operator; older ones spell it in five; packed weights need a later one
 
@@ -92,7 +88,7 @@ def _translate(
 ) -> tuple[Any, dict[str, str]]:
     """The ONNX model with the program's own value names, and the module path behind each value."""
     try:
-        with _quiet():
+        with quiet():
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -163,16 +159,3 @@ def _specs(values: Any) -> tuple[TensorSpec, ...]:
         shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
         found.append(TensorSpec(value.name, shape, str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))))
     return tuple(found)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the exporter's progress lines and its notices about missing torchvision operators off the screen."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

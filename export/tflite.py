@@ -4,15 +4,8 @@ The converter is given the program with its weights unfolded (see `unfold.py`) a
 without the second it silently leaves every convolution in float.
 """
 
-import contextlib
-import io
 import json
-import logging
-import os
-import sys
-import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,6 +18,7 @@ from ..storage import atomic_path
 from .artifact import Artifact, TensorSpec, is_quantized
 from .code_bits import describe_weights, weight_bits
 from .litert_layouts import teach_layouts
+from .quiet import quiet_process
 from .tflite_averages import average_by_products, name_averages
 from .tflite_elu import restore_elu
 from .tflite_few_bits import FORMS, insert_edges, open_edges, pack_linear
@@ -105,7 +99,7 @@ def _convert(program: torch.export.ExportedProgram, input_names: tuple[str, ...]
         node.meta["nn_module_stack"] = {"value": ("", node.name)}
     module.recompile()
     try:
-        with quiet():
+        with quiet_process():
             import litert_torch
             from litert_torch.quantize import pt2e_quantizer, quant_config
 
@@ -157,23 +151,3 @@ def _explain(program: torch.export.ExportedProgram, error: Exception) -> Unsuppo
             return UnsupportedOperator(str(node.target), module_path(node), "tflite", mend)
     reason = (text.strip() or type(error).__name__).splitlines()[0]
     return UnsupportedOperator(f"the network ({reason})", "", "tflite", mend)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps what converter and engine write of their progress, in Python and in C++ alike, off the screen."""
-    os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-        logging.disable(level)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..export.artifact import TensorSpec
-from ..export.coreml import quiet
+from ..export.quiet import quiet
 from ..quant.codes import IntegerTensor
 from .mil import Evaluator, MilOperation, MilProgram, load_program
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..export.artifact import TensorSpec
-from ..export.tflite import quiet
+from ..export.quiet import quiet_process
 from ..quant.codes import IntegerTensor
 from .border import checked_inputs, first_line
 from .tflite_graph import TfliteGraph, TfliteTensor, read_tflite
@@ -54,7 +54,7 @@ class TfliteSession:
 
         kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            with quiet():  # it tells of its delegate, and that keeping every tensor is for debugging, as here
+            with quiet_process():  # it tells of its delegate, and that keeping every tensor is for debugging, as here
                 interpreter = Interpreter(
                     model_path=str(self.path),
                     num_threads=self.threads,

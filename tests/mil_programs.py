@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from offramp.export.coreml import quiet
+from offramp.export.quiet import quiet
 from offramp.runtime.mil import Evaluator, load_program
 from torch import Tensor
 

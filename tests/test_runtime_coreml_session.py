@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from offramp.errors import BadInput, UnsupportedOperator
-from offramp.export.coreml import quiet, to_coreml
+from offramp.export.coreml import to_coreml
+from offramp.export.quiet import quiet
 from offramp.runtime.coreml_session import EVALUATOR, CoremlSession, read_weights
 from offramp.runtime.mil import coverage
 from torch import nn

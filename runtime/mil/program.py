@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadInput, UnsupportedOperator
-from ...export.coreml import quiet
+from ...export.quiet import quiet
 from ...storage import read_json
 from .blobs import NUMPY_TYPES, BlobFile, unpack
 
