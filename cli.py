@@ -186,24 +186,25 @@ def export(network: str, as_json: bool, **chosen: Any) -> None:
 )
 @click.argument("what", type=click.Path(path_type=Path))
 @click.option("--against", type=click.Path(path_type=Path), help="Program or artifact to hold a single file against.")
-@flags.together(flags.data, flags.seed, flags.as_json)
-@click.option("--samples", default=500, show_default=True, help="Held-out samples, at most.")
-@flags.older_runtime
+@flags.together(flags.again, flags.as_json)
 def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> None:
     """Executes a dist again, or a foreign file, and compares.
 
     A dist is held against its own program. A foreign .onnx, .tflite or .mlpackage is held against --against, or else
-    its optimized engine against the plain one.
+    its optimized engine against the plain one, on up to 500 samples.
     """
     from . import screen
     from .errors import BadInput
     from .foreign import verify_file
-    from .inspection import is_dist, verify_dist
+    from .inspection import is_dist, options_for, verify_dist
 
-    options = flags.options_of(**chosen)
-    if is_dist(what) and against is not None:
+    if not is_dist(what):
+        given = {name: value for name, value in chosen.items() if value is not None}
+        document = verify_file(what, against, flags.options_of(**given), _say)
+    elif against is not None:
         raise BadInput(f"--against: {what} is a dist, which is held against its own program; leave it out")
-    document = verify_dist(what, options, _say) if is_dist(what) else verify_file(what, against, options, _say)
+    else:
+        document = verify_dist(what, options_for(what, **chosen), _say)
     _finish(document, as_json, screen.show_dist)
     if not all(artifact["verified"] for artifact in document["artifacts"]):
         sys.exit(1)
@@ -231,7 +232,6 @@ def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) 
         "offramp check dist/care_xxs --update",
         "offramp check dist/care_xxs",
         "offramp check dist/care_xxs --baseline ci/care_xxs.json --junit check.xml",
-        "offramp check dist/mynet --data samples.npz",
     )
 )
 @click.argument("dist", type=click.Path(path_type=Path))
@@ -239,9 +239,7 @@ def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) 
 @click.option("--update", is_flag=True, help="Write the dist's figures to the baseline; its tolerances stay.")
 @click.option("--recorded", is_flag=True, help="Compare the manifest's figures and run nothing.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write JUnit XML, a test case for each figure.")
-@flags.together(flags.data, flags.seed, flags.as_json)
-@click.option("--samples", type=int, help="Held-out samples, at most; as many as the dist's by default.")
-@flags.older_runtime
+@flags.together(flags.again, flags.as_json)
 def check(
     dist: Path, baseline: Path | None, update: bool, recorded: bool, junit: Path | None, as_json: bool, **chosen: Any
 ) -> None:
@@ -252,8 +250,9 @@ def check(
     """
     from . import screen
     from .errors import BadInput
-    from .gate.check import check_dist, options_for
+    from .gate.check import check_dist
     from .gate.junit import write_junit
+    from .inspection import options_for
 
     if recorded and (chosen["data"] or chosen["samples"] is not None):
         raise BadInput("--recorded runs nothing, so it takes no samples; leave out --data and --samples")

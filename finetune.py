@@ -95,7 +95,7 @@ def _effort(scheme: Scheme) -> tuple[int, float, float]:
     weight = min([scheme.weight_bits, *(bits for _, bits, _ in scheme.layers)])
     activation = min([scheme.activation_bits, *(bits for _, _, bits in scheme.layers)])
     if activation == 1:
-        return 48, 1.0, 0.5
+        return 80, 1.0, 0.5
     if weight <= 2:
         return 30, 0.5, 0.5
     if activation < 8:

@@ -42,6 +42,12 @@ older_runtime = click.option(
     show_default=True,
     help="Also run TFLite in tflite-runtime 2.14.",
 )
+again = together(
+    click.option("--data", metavar="DATA", help="As of deploy; by default what the deployment took."),
+    click.option("--seed", type=int, help="Of splits and random inputs; by default the deployment's."),
+    click.option("--samples", type=int, help="Held-out samples, at most; by default the deployment's."),
+    older_runtime,
+)
 what = together(
     click.option("--target", "targets", multiple=True, type=click.Choice(_TARGETS), help="Repeatable; all by default."),
     click.option(

@@ -1,5 +1,6 @@
 """Looks again at a dist that lies on disk: verifies and profiles it, and writes its report anew."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,34 @@ def verify_dist(folder: Path, options: Options, say: Say) -> dict[str, Any]:
         verdict = verify_artifact(artifact, reference, samples, program, options.older_runtime)
         kept = {key: row[key] for key in ("latency_ms", "noisy", "load_ms", "board", "details")}
         rows.append(artifact_row(artifact, verdict, folder) | kept)
-    return (
-        document
-        | {"artifacts": rows}
-        | figures_of(samples, references["float32"], references.get(quantized.scheme.name) if quantized else None)
+    found = figures_of(samples, references["float32"], references.get(quantized.scheme.name) if quantized else None)
+    found["data"] |= {"given": options.data, "seed": options.seed}
+    return document | {"artifacts": rows} | found
+
+
+def options_for(
+    folder: Path,
+    data: str | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    older_runtime: bool = True,
+) -> Options:
+    """Options that find the held-out samples of a dist again, as its manifest tells, but for what is given.
+
+    Raises:
+        BadInput: the manifest does not hold, or the number of samples is below 1.
+    """
+    manifest = read_manifest(folder, check_hashes=False)
+    kept = manifest["data"] or {}
+    options = Options(
+        data=kept.get("given") if data is None else data,
+        held_out=kept.get("samples", Options.held_out) if samples is None else samples,
+        seed=kept.get("seed", 0) if seed is None else seed,
+        older_runtime=older_runtime,
     )
+    if manifest["calibration"]:  # the held-out arrays of an .npz begin behind those for calibration
+        options = replace(options, scheme=replace(options.scheme, samples=manifest["calibration"]["samples"]))
+    return options
 
 
 def profile_path(path: Path, threads: int, runs: int, seconds: float) -> dict[str, Any]:

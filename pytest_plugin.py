@@ -46,8 +46,9 @@ def offramp_check(request: pytest.FixtureRequest) -> Callable[..., dict[str, Any
 
     def check(dist: Path | str, name: str | None = None, *, recorded: bool = False, **samples: Any) -> dict[str, Any]:
         from .gate.baseline import default_path
-        from .gate.check import check_dist, options_for
+        from .gate.check import check_dist
         from .gate.wording import text_of
+        from .inspection import options_for
         from .manifest import read_manifest
 
         __tracebackhide__ = True

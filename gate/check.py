@@ -1,12 +1,12 @@
 """The gate: runs a dist again, holds it to its programs and to a baseline, and says what moved."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput
-from ..inspection import verify_dist
+from ..inspection import options_for, verify_dist
 from ..manifest import read_manifest
 from ..options import Options
 from .baseline import Baseline, Tolerances, default_path, write_baseline
@@ -68,24 +68,6 @@ def check_dist(
         "looked_for": str(path),
         "updated": written,
     }
-
-
-def options_for(
-    folder: Path, data: str | None = None, samples: int | None = None, seed: int = 0, older_runtime: bool = True
-) -> Options:
-    """Options that find the samples of a dist again: as many as its manifest says, unless another number is given.
-
-    Raises:
-        BadInput: the manifest does not hold, or the number is below 1.
-    """
-    manifest = read_manifest(folder, check_hashes=False)
-    options = Options(data=data, seed=seed, older_runtime=older_runtime)
-    if samples is None:
-        samples = (manifest["data"] or {}).get("samples", options.held_out)
-    options = replace(options, held_out=samples)
-    if manifest["calibration"]:  # the held-out arrays of an .npz begin behind those for calibration
-        options = replace(options, scheme=replace(options.scheme, samples=manifest["calibration"]["samples"]))
-    return options
 
 
 def _kept(path: Path, name: str, must_exist: bool, update: bool) -> Baseline | None:

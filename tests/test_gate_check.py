@@ -213,14 +213,21 @@ def test_the_users_own_samples_are_found_again(user):
     np.savez(user / "mine.npz", image=draw.standard_normal((90, 1, 12, 12)), labels=draw.integers(0, 4, 90))
     network = convnet(user, "gated_net")
     offramp("deploy", network, "--data", "mine.npz", "--target", "onnx", "--calibration-samples", 20, "--samples", 30,
-            "--no-measure", *QUICK)  # fmt: skip
-    given = ("dist/gated_net", "--data", "mine.npz")
-    document = document_of(given[0], "--update", "--recorded")
+            "--seed", 3, "--no-measure", *QUICK)  # fmt: skip
+    verified = CliRunner().invoke(main, ["verify", "dist/gated_net", "--json", *QUICK])
+    assert json.loads(verified.stdout)["data"] == read_manifest(user / "dist/gated_net")["data"]
+    document = document_of("dist/gated_net", "--update", "--recorded")
     assert document["samples"]["count"] == 30
+    assert document_of("dist/gated_net")["holds"]
+    (user / "mine.npz").rename(user / "moved.npz")
+    result = CliRunner().invoke(main, ["check", "dist/gated_net"])
+    assert result.exit_code == 2
+    assert "mine.npz" in result.stderr
+    given = ("dist/gated_net", "--data", "moved.npz")
     assert document_of(*given)["holds"]
     result = CliRunner().invoke(main, ["check", *given, "--seed", "5"])
     assert result.exit_code == 2
-    assert "another sample set: its 30 samples (mine.npz) are not the 30 of now (mine.npz)" in result.stderr
+    assert "another sample set: its 30 samples (mine.npz) are not the 30 of now (moved.npz)" in result.stderr
     result = CliRunner().invoke(main, ["check", *given, "--samples", "12"])
     assert "are not the 12 of now" in result.stderr
 
