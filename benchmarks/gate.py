@@ -57,7 +57,7 @@ def measure(system: str, epochs: int, runs: int, folder: Path) -> dict[str, Any]
             _held(
                 f"ranges cut off at {share}% of the values", _deployed(system, epochs, 0, _cut(share), folder), baseline
             )
-            for share in (90, 95)
+            for share in (60, 75)
         ),
     ]
     # Spread over the training split, another number of samples is another choice of them.

@@ -1,8 +1,11 @@
-"""Averages of codes as TFLite's depthwise convolutions and linear layers, which round once.
+"""Averages of codes as TFLite's linear layers and depthwise convolutions, which round once.
 
 The MEAN of LiteRT's plain kernels gives neighbours of the right codes, at some scales many, at others few. Its
 AVERAGE_POOL_2D rounds a mean of codes, which for four values lies half-way between two in one of four cases, away from
 zero, and knows no scale of its own. A product with equal weights sums exactly and rounds to the scale of the result.
+
+A mean over all positions is a linear layer of one line of positions, as quick in XNNPACK as its MEAN; depthwise
+convolutions with windows as wide as an image are slow there. Pooling with smaller windows is a convolution.
 """
 
 import math
@@ -61,19 +64,12 @@ def _is_between_codes(node: Node) -> bool:
 def _mean(module: GraphModule, node: Node) -> None:
     x = node.args[0]
     assert isinstance(x, Node)
-    shape, result = x.meta["val"].shape, node.meta["val"].shape
+    shape = x.meta["val"].shape
     axes = sorted(axis % len(shape) for axis in node.args[1])
     if len(shape) == 4 and axes == [2, 3]:
-        _convolve(module, node, list(shape[2:]), [1, 1], [0, 0])
+        _multiply(module, node, _flattened(module, node, x))
     elif axes == [len(shape) - 1]:
-        weight = _weight(module, node, (1, shape[-1]), shape[-1])
-        node.target, node.args, node.kwargs = aten.linear.default, (x, weight), {}
-    else:
-        return
-    kept = [1 if axis in axes else size for axis, size in enumerate(shape)]
-    node.meta["val"] = torch.empty(kept, device="meta")
-    if list(result) != kept:
-        _reshape_codes(module, node, list(result))
+        _multiply(module, node, x)
 
 
 def _pool(module: GraphModule, node: Node) -> None:
@@ -83,8 +79,20 @@ def _pool(module: GraphModule, node: Node) -> None:
     stride = stride or kernel
     ends = zip(x.meta["val"].shape[2:], kernel, stride, padding)
     overhangs = ceil and any((size + 2 * pad - k) % step for size, k, step, pad in ends)
-    if divisor is None and not overhangs and (counts_padding or not any(padding)):
+    if list(kernel) == list(x.meta["val"].shape[2:]) and divisor is None and not any(padding):
+        _multiply(module, node, _flattened(module, node, x))
+    elif divisor is None and not overhangs and (counts_padding or not any(padding)):
         _convolve(module, node, list(kernel), list(stride), list(padding))
+
+
+def _multiply(module: GraphModule, node: Node, x: Node) -> None:
+    """Makes `node` a linear layer over the last dimension of x, then of the shape that it had."""
+    result = list(node.meta["val"].shape)
+    *kept, count = x.meta["val"].shape
+    node.args, node.kwargs = (x, _weight(module, node, (1, count), count)), {}
+    node.target, node.meta["val"] = aten.linear.default, torch.empty((*kept, 1), device="meta")
+    if result != [*kept, 1]:
+        _reshape_codes(module, node, result)
 
 
 def _convolve(module: GraphModule, node: Node, kernel: list[int], stride: list[int], padding: list[int]) -> None:
@@ -105,6 +113,15 @@ def _weight(module: GraphModule, node: Node, shape: tuple[int, ...], count: int)
     form = (scales, zeros, 0, -127, 127, torch.int8)
     codes = call(module, node, QUANTIZE_CHANNELS, (real, *form), node, f"{node.name}_weight_codes", value)
     return call(module, node, DEQUANTIZE_CHANNELS, (codes, *form), node, f"{node.name}_weight", value)
+
+
+def _flattened(module: GraphModule, node: Node, x: Node) -> Node:
+    """The positions of (N, C, H, W) as one dimension, between codes of one scale, for `node` to read."""
+    n, c, h, w = x.meta["val"].shape
+    value = torch.empty((n, c, h * w), device="meta")
+    view = call(module, node, aten.reshape.default, (x, [n, c, h * w]), node, f"{node.name}_line", value)
+    codes = call(module, node, QUANTIZE, (view, *x.args[1:]), node, f"{node.name}_line_codes")
+    return call(module, node, DEQUANTIZE, (codes, *x.args[1:]), node, f"{node.name}_line_real", value)
 
 
 def _reshape_codes(module: GraphModule, node: Node, shape: list[int]) -> None:

@@ -6,7 +6,7 @@ Down? Adaptive Rounding for Post-Training Quantization, ICML 2020, eq. 13). So t
 choice of codes is judged in the size of the kernel.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,12 +28,14 @@ class Moments:
         cross: (g, o, k), mean of y x^T.
         inputs: (g, k), mean of x.
         wanted: (g, o), mean of y.
+        count: of positions of all samples that were read.
     """
 
     square: Tensor
     cross: Tensor
     inputs: Tensor
     wanted: Tensor
+    count: int
 
 
 def moments_of(node: Node, inputs: list[Tensor], wanted: list[Tensor]) -> Moments | None:
@@ -55,7 +57,26 @@ def moments_of(node: Node, inputs: list[Tensor], wanted: list[Tensor]) -> Moment
         parts = columns @ columns.mT, outputs @ columns.mT, columns.sum(2), outputs.sum(2)
         sums = [part.double() for part in parts] if not sums else [s + part for s, part in zip(sums, parts)]
         count += columns.shape[2]
-    return Moments(*(total / count for total in sums))
+    return Moments(*(total / count for total in sums), count)
+
+
+def steadied(moments: Moments, weight: Tensor) -> Moments:
+    """Moments that few samples cannot carry far from the float weights.
+
+    Where a kernel has more taps k than positions n were read, as behind a global average, many choices of weights fit
+    those positions and no others. To the error of the outputs a ridge is added: k / n times the error that the weights
+    would make if no two taps varied together, which is least for the float weights.
+
+    Args:
+        weight: (g, o, k) float weights.
+    """
+    variance = torch.diagonal(moments.square, dim1=1, dim2=2) - moments.inputs.square()
+    ridge = moments.square.shape[1] / moments.count * variance.clamp(min=0)  # (g, k)
+    return replace(
+        moments,
+        square=moments.square + torch.diag_embed(ridge),
+        cross=moments.cross + weight * ridge.unsqueeze(1),
+    )
 
 
 def grouped(node: Node, weight: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.fx import GraphModule, Node
 from .bits import LayerBits
 from .codes import IntegerTensor
 from .coding import Coding
-from .moments import Moments, grouped, moments_of
+from .moments import Moments, grouped, moments_of, steadied
 from .placement import Placement, activation_inputs
 from .rescale import channel_axis
 from .rounding import best_steps, learned_codes
@@ -58,7 +58,7 @@ def mend_layer(run: LayerRun, chosen: LayerBits, coding: Coding, plan: Placement
 def _learned(run: LayerRun, coded: IntegerTensor, bits: int, floor: Tensor | None, moments: Moments) -> IntegerTensor:
     """Steps (below 8 bits) and codes of a weight; `floor` are the least steps, (out,)."""
     most, rows = largest_weight_code(bits), grouped(run.node, run.weight.float())
-    steps = torch.from_numpy(coded.scale).reshape(rows.shape[:2])
+    steps, moments = torch.from_numpy(coded.scale).reshape(rows.shape[:2]), steadied(moments, rows)
     if bits < 8:
         steps = best_steps(rows, steps, most, moments)
         steps = steps if floor is None else torch.maximum(steps, floor.float().reshape(steps.shape))

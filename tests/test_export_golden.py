@@ -21,7 +21,7 @@ CODES, WEIGHTS, BIASES = (-128, 127, torch.int8), (-127, 127, torch.int8), (-(2*
 GOLDEN = {
     "onnx": (("onnx", "1.23.2"), "ad63d0ea5437597c"),
     "coreml": (("coremltools", "9.0"), "39261a726dc232f6"),
-    "tflite": (("litert-torch", "0.10.0"), "59cf57cc42d0e741"),
+    "tflite": (("litert-torch", "0.10.0"), "d3eab709b081b164"),
 }
 
 

@@ -34,6 +34,7 @@ AVERAGES = {
     "over the last": Mean(3),
     "over the last, kept": Mean(-1, keep=True),
     "pooling": nn.AvgPool2d(2),
+    "pooling over all positions": nn.AvgPool2d(4),
     "pooling with strides and padding": nn.AvgPool2d(3, 1, 1),
     "pooling in ceil mode that nothing overhangs": nn.AvgPool2d(2, ceil_mode=True),
 }
@@ -73,6 +74,15 @@ def test_the_products_are_neither_counted_nor_taken_for_weights(average):
     count = count_tflite(path)
     assert (count.total, count.parameters, count.uncounted) == (0, 0, ())
     assert count_program(program.program).total == 0
+
+
+@pytest.mark.parametrize("network", [Mean(2, 3), nn.AvgPool2d(4)])
+def test_no_convolution_is_as_wide_as_the_image(network, tmp_path):
+    """XNNPACK is slow at those."""
+    program = quantized(network, IMAGE)
+    names = {"input_names": program.input_names, "output_names": program.output_names}
+    to_tflite(program.program, tmp_path / "net.tflite", **names, precision="int8")
+    assert "DEPTHWISE_CONV_2D" not in {operator.name for operator in read_tflite(tmp_path / "net.tflite").operators}
 
 
 def test_windows_that_hold_fewer_values_keep_their_pooling(tmp_path):

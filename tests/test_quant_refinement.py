@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from offramp.errors import BadInput
 from offramp.quant.bits import layer_bits
 from offramp.quant.capture import capture
-from offramp.quant.moments import Moments, grouped, moments_of
+from offramp.quant.moments import Moments, grouped, moments_of, steadied
 from offramp.quant.placement import place
 from offramp.quant.quantize import calibrate, quantize
 from offramp.quant.rounding import best_steps, learned_codes
@@ -104,16 +105,24 @@ def test_moments_predict_the_error_of_a_layer(captured):
         )
 
 
-def random_moments(taps=200, outputs=6, seed=0):
-    """Correlated inputs, and the outputs of a float layer."""
+def random_layer(taps=200, outputs=6, positions=500, seed=0):
+    """Weights (1, o, k), correlated inputs, and moments of them with the outputs of the float layer."""
     draw = torch.Generator().manual_seed(seed)
     mix = torch.randn(taps, taps, generator=draw, dtype=torch.double)
-    x = mix @ torch.randn(taps, 500, generator=draw, dtype=torch.double) / taps**0.5 + 0.3
+    x = mix @ torch.randn(taps, positions, generator=draw, dtype=torch.double) / taps**0.5 + 0.3
     weight = torch.randn(1, outputs, taps, generator=draw, dtype=torch.double)
-    y = weight[0] @ x
-    return weight, Moments(
-        (x @ x.T / 500).unsqueeze(0), (y @ x.T / 500).unsqueeze(0), x.mean(1).unsqueeze(0), y.mean(1).unsqueeze(0)
-    )
+    return weight, x, moments_between(x, weight[0] @ x)
+
+
+def moments_between(x, y):
+    count = x.shape[1]
+    square, cross = x @ x.T / count, y @ x.T / count
+    return Moments(square.unsqueeze(0), cross.unsqueeze(0), x.mean(1).unsqueeze(0), y.mean(1).unsqueeze(0), count)
+
+
+def random_moments(**given):
+    weight, _, moments = random_layer(**given)
+    return weight, moments
 
 
 def error_of(codes, scale, weight, moments):
@@ -138,7 +147,7 @@ def test_steps_serve_the_inputs_that_vary():
     weight, moments = random_moments(taps=64)
     size = torch.where(torch.arange(64) < 32, 20.0, 1.0).double()
     weight, square = weight * size, moments.square / size.unsqueeze(1) / size
-    moments = Moments(square, moments.cross / size, moments.inputs / size, moments.wanted)
+    moments = replace(moments, square=square, cross=moments.cross / size, inputs=moments.inputs / size)
     given = weight.abs().amax(2) / 7
     errors = []
     for steps in (given, best_steps(weight, given, 7, moments).double()):
@@ -146,6 +155,28 @@ def test_steps_serve_the_inputs_that_vary():
         nearest = torch.round(weight / step).clamp(-7, 7)
         errors.append(error_of(nearest, steps, weight, moments))
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_few_positions_carry_codes_no_further_than_they_bear_out():
+    """Codes learned on 20 of 2,000 positions, judged on the others."""
+    weight, x, _ = random_layer(positions=2000)
+    few, rest = moments_between(x[:, :20], weight[0] @ x[:, :20]), moments_between(x[:, 20:], weight[0] @ x[:, 20:])
+    scale = weight.abs().amax(2) / 7
+    nearest = torch.round(weight / scale.unsqueeze(2))
+    alone, steadied_codes = (learned_codes(nearest, scale, 7, m) for m in (few, steadied(few, weight)))
+    errors = [error_of(codes, scale, weight, rest) for codes in (nearest, steadied_codes, alone)]
+    assert errors[0] < 0.8 * errors[2]
+    assert errors[1] < 1.05 * errors[0]
+    assert error_of(alone, scale, weight, few) < error_of(nearest, scale, weight, few)
+
+
+def test_many_positions_are_believed():
+    weight, _, moments = random_layer(taps=20, positions=5000)
+    scale = weight.abs().amax(2) / 7
+    nearest = torch.round(weight / scale.unsqueeze(2))
+    learned, held = (learned_codes(nearest, scale, 7, m) for m in (moments, steadied(moments, weight)))
+    first, least, ours = (error_of(codes, scale, weight, moments) for codes in (nearest, learned, held))
+    assert ours - least < 0.05 * (first - least)
 
 
 def test_no_single_code_could_be_chosen_better():
