@@ -57,7 +57,8 @@ def moments_of(node: Node, inputs: list[Tensor], wanted: list[Tensor]) -> Moment
         parts = columns @ columns.mT, outputs @ columns.mT, columns.sum(2), outputs.sum(2)
         sums = [part.double() for part in parts] if not sums else [s + part for s, part in zip(sums, parts)]
         count += columns.shape[2]
-    return Moments(*(total / count for total in sums), count)
+    square, cross, mean, mean_wanted = (total / count for total in sums)
+    return Moments(square, cross, mean, mean_wanted, count)
 
 
 def steadied(moments: Moments, weight: Tensor) -> Moments:
