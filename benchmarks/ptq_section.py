@@ -31,4 +31,7 @@ def section(document: dict[str, Any]) -> str:
     lines += ["", f"Ours is at least as accurate in {len(ratios) - len(behind)} of {len(ratios)} comparisons."]
     if behind:
         lines.append(f"In the others a peer leads by a ratio of {min(behind):.4f} at most.")
+    ours = [row for row in document["means"] if row["who"] == "ours"]
+    below = sum(row["accuracy"] < row["float"] - 1e-9 for row in ours)
+    lines.append(f"Ours is less accurate than the float network in {below} of {len(ours)} rows.")
     return "\n".join(lines) + "\n"
