@@ -30,7 +30,8 @@ class EngineResult:
     Attributes:
         engine: its name and version.
         ran: whether it executed; `reason` says why not.
-        agreement: share of samples with the program's top class (other outputs, random inputs: within 20 dB).
+        agreement: share of samples with the program's top class; of other outputs and random inputs, of those within
+            20 dB or a step.
         accuracy: share of samples with the label's class; None without labels.
         max_step_difference: largest output difference in output steps; None for float outputs.
         max_abs_difference: largest output difference.
@@ -105,22 +106,26 @@ def accuracy_of(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
     return float(np.mean(outputs.reshape(len(outputs), -1).argmax(1) == labels))
 
 
-def agreement_of(outputs: np.ndarray, reference: np.ndarray, drawn: bool = False) -> float:
+def agreement_of(outputs: np.ndarray, reference: np.ndarray, drawn: bool = False, step: float | None = None) -> float:
     """Share of samples on which two outputs agree.
 
     Class scores agree when the top class is the same. Other outputs, and those of `drawn` inputs, whose classes mean
-    nothing and are often a near tie, agree when the error is 20 dB below the signal.
+    nothing and are often a near tie, agree when the error is 20 dB below the signal, or no value is off by more than
+    one `step` of its codes: a single number near zero is only a few steps large.
     """
     if drawn or not is_class_scores(reference):
-        return closeness_of(outputs, reference)
+        return closeness_of(outputs, reference, step)
     return float(np.mean(_flat(outputs).argmax(1) == _flat(reference).argmax(1)))
 
 
-def closeness_of(outputs: np.ndarray, reference: np.ndarray) -> float:
-    """Share of samples on which the error is 20 dB below the signal."""
+def closeness_of(outputs: np.ndarray, reference: np.ndarray, step: float | None = None) -> float:
+    """Share of samples on which the error is 20 dB below the signal, or nowhere above one `step`."""
     flat, wanted = _flat(outputs).astype(np.float64), _flat(reference).astype(np.float64)
     signal, noise = np.sum(wanted**2, 1), np.sum((flat - wanted) ** 2, 1)
-    return float(np.mean(noise <= signal * 10 ** (-_LEAST_SQNR_DB / 10) + 1e-12))
+    is_close = noise <= signal * 10 ** (-_LEAST_SQNR_DB / 10) + 1e-12
+    if step:
+        is_close |= np.abs(flat - wanted).max(1) <= 1.001 * step
+    return float(np.mean(is_close))
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
@@ -150,9 +155,9 @@ def _judge(engine: str, outputs: dict[str, np.ndarray], reference: Reference, sa
     outputs = {name: outputs[name].reshape(wanted.shape) for name, wanted in reference.outputs.items()}
     for name, wanted in reference.outputs.items():
         difference = np.abs(outputs[name].astype(np.float64) - wanted.astype(np.float64))
-        agreement = min(agreement, agreement_of(outputs[name], wanted, samples.drawn))
-        largest = max(largest, float(difference.max(initial=0.0)))
         step = reference.steps[name]
+        agreement = min(agreement, agreement_of(outputs[name], wanted, samples.drawn, step))
+        largest = max(largest, float(difference.max(initial=0.0)))
         if step:
             steps = max(steps or 0.0, float(difference.max(initial=0.0)) / step)
     accuracy = accuracy_of(outputs[reference.output_names[0]], samples.labels)

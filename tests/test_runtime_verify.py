@@ -162,3 +162,10 @@ def test_other_outputs_agree_when_the_error_is_20_db_below_the_signal():
     reference = np.array([[10.0], [10.0], [0.0], [-10.0]], np.float32)
     errors = np.array([[0.99], [1.01], [0.0], [-0.5]], np.float32)  # a tenth of the signal is 20 dB below it
     assert agreement_of(reference + errors, reference) == 0.75
+
+
+def test_a_number_near_zero_agrees_within_a_step_of_its_codes():
+    reference = np.array([[0.5], [0.02], [-0.01], [0.0]])
+    errors = np.array([[0.01], [0.01], [0.01], [0.02]])
+    assert agreement_of(reference + errors, reference) == 0.25
+    assert agreement_of(reference + errors, reference, step=0.01) == 0.75
