@@ -254,8 +254,8 @@ def check(
     from .gate.junit import write_junit
     from .inspection import options_for
 
-    if recorded and (chosen["data"] or chosen["samples"] is not None):
-        raise BadInput("--recorded runs nothing, so it takes no samples; leave out --data and --samples")
+    if recorded and any(chosen[name] is not None for name in ("data", "seed", "samples")):
+        raise BadInput("--recorded runs nothing, so it takes no samples; leave out --data, --seed and --samples")
     document = check_dist(dist, baseline, update, recorded, options_for(dist, **chosen), _say)
     if junit is not None:
         write_junit(junit, document)

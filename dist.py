@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .export.artifact import FLOAT_PRECISIONS, Artifact, TensorSpec, is_quantized
+from .options import Options
 from .quant.programs import Programs
 from .runtime.fingerprint import fingerprint_of
 from .runtime.islands import find_islands
@@ -75,7 +76,7 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
 def document_of(
     source: Source,
     samples: SampleSets,
-    is_baked: bool,
+    options: Options,
     programs: Programs,
     floating: Reference,
     quantized: Reference | None,
@@ -103,7 +104,7 @@ def document_of(
             for name, values in floating.outputs.items()
         ],
         "labels": list(source.labels),
-        "preprocessing": None if preprocessing is None else preprocessing.to_json() | {"baked": is_baked},
+        "preprocessing": None if preprocessing is None else preprocessing.to_json() | {"baked": options.bake},
         "scheme": programs.quantized.scheme.to_json() if programs.quantized else None,
         "calibration": {"data": samples.calibration.name, "samples": len(samples.calibration)}
         if programs.quantized
@@ -112,16 +113,17 @@ def document_of(
         "mixed": None if programs.mixed is None else dict(programs.mixed),
         "float_operators": [vars(op) for op in programs.quantized.float_operators] if programs.quantized else [],
         "layer_bits": [vars(layer) for layer in programs.quantized.layers] if programs.quantized else [],
-        **figures_of(samples.held_out, floating, quantized),
+        **figures_of(samples.held_out, options, floating, quantized),
         "artifacts": rows,
         "layers": [vars(layer) for layer in layers],
     }
 
 
-def figures_of(held_out: Samples, floating: Reference, quantized: Reference | None) -> dict[str, Any]:
+def figures_of(held_out: Samples, options: Options, floating: Reference, quantized: Reference | None) -> dict[str, Any]:
     """What the programs make of the held-out samples: `data`, `float` and `program` of the document.
 
-    `classes` are the labels of `data`, and the top classes of `float`, sample by sample.
+    `classes` are the labels of `data`, and the top classes of `float`, sample by sample. With `given` and `seed` of the
+    options the samples are found again.
     """
     first = floating.output_names[0]
     outputs = None if quantized is None else quantized.outputs[first]
@@ -130,6 +132,8 @@ def figures_of(held_out: Samples, floating: Reference, quantized: Reference | No
         "data": {
             "name": held_out.name,
             "samples": len(held_out),
+            "given": options.data,
+            "seed": options.seed,
             "sha256": fingerprint_of(held_out),
             "classes": None if held_out.labels is None else _numbers(held_out.labels.tolist()),
         },

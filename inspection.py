@@ -6,6 +6,7 @@ from typing import Any
 
 from .devices.boards.host import measure_on_host
 from .dist import artifact_row, figures_of
+from .errors import BadInput
 from .export.artifact import SUFFIX, Artifact, TensorSpec, is_quantized
 from .foreign import describe_file
 from .manifest import read_manifest, write_manifest
@@ -51,9 +52,8 @@ def verify_dist(folder: Path, options: Options, say: Say) -> dict[str, Any]:
         verdict = verify_artifact(artifact, reference, samples, program, options.older_runtime)
         kept = {key: row[key] for key in ("latency_ms", "noisy", "load_ms", "board", "details")}
         rows.append(artifact_row(artifact, verdict, folder) | kept)
-    found = figures_of(samples, references["float32"], references.get(quantized.scheme.name) if quantized else None)
-    found["data"] |= {"given": options.data, "seed": options.seed}
-    return document | {"artifacts": rows} | found
+    integer = references[quantized.scheme.name] if quantized else None
+    return document | {"artifacts": rows} | figures_of(samples, options, references["float32"], integer)
 
 
 def options_for(
@@ -133,11 +133,15 @@ def _artifact_of(folder: Path, document: dict[str, Any], row: dict[str, Any]) ->
 
 def _samples_of(document: dict[str, Any], options: Options) -> Samples:
     """Held-out samples for a dist: those the user names, or those that its source has."""
-    source = _source_of(document)
-    data = options.data
-    if document["preprocessing"] and document["preprocessing"]["baked"]:
-        return baked_samples(source, data, options.scheme.samples, options.held_out).held_out
-    return find_samples(source, data, options.scheme.samples, options.held_out, options.seed).held_out
+    source, data, counts = _source_of(document), options.data, (options.scheme.samples, options.held_out)
+    is_baked = document["preprocessing"] and document["preprocessing"]["baked"]
+    try:
+        sets = baked_samples(source, data, *counts) if is_baked else find_samples(source, data, *counts, options.seed)
+    except BadInput as fault:
+        if data is None or Path(data).exists():
+            raise
+        raise BadInput(f"{fault}; name with --data where the deployment's samples are now") from fault
+    return sets.held_out
 
 
 def _source_of(document: dict[str, Any]) -> Source:

@@ -241,8 +241,7 @@ def _build(source: Source, samples: SampleSets, options: Options, folder: Path, 
     layers = layer_table(programs.quantized.program if programs.quantized else programs.floating)
     if quantized is not None:
         layers = with_errors(layers, floating, quantized, samples.held_out.first(_ERRORS_ON))
-    document = document_of(source, samples, options.bake, programs, floating, quantized, rows, layers)
-    document["data"] |= {"given": options.data, "seed": options.seed}
+    document = document_of(source, samples, options, programs, floating, quantized, rows, layers)
     document["environment"] = _environment()
     write_report(document, folder / "report.html")
     return write_manifest(folder, document)

@@ -222,7 +222,7 @@ def test_the_users_own_samples_are_found_again(user):
     (user / "mine.npz").rename(user / "moved.npz")
     result = CliRunner().invoke(main, ["check", "dist/gated_net"])
     assert result.exit_code == 2
-    assert "mine.npz" in result.stderr
+    assert "mine.npz: no such file; name with --data where the deployment's samples are now" in result.stderr
     given = ("dist/gated_net", "--data", "moved.npz")
     assert document_of(*given)["holds"]
     result = CliRunner().invoke(main, ["check", *given, "--seed", "5"])
