@@ -110,14 +110,12 @@ def _kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def _after_training(source: Source, sets: SampleSets, options: Options) -> dict[str, Any]:
     """Of the float network, of its quantization, and of one that rounds to nearest and leaves biases alone."""
     plain = replace(options, scheme=replace(options.scheme, rounding="nearest", correct_bias=False))
-    found: dict[str, Any] = {}
-    for name, chosen in (("ptq", options), ("nearest", plain)):
-        floating, quantized = references_of(programs_of(source, sets, chosen), sets)
-        assert quantized is not None
-        first, labels = floating.output_names[0], sets.held_out.labels
-        found |= {"float": accuracy_of(floating.outputs[first], labels)}
-        found[name] = accuracy_of(quantized.outputs[first], labels)
-    return found
+    floating, learned = references_of(programs_of(source, sets, options), sets)
+    _, nearest = references_of(programs_of(source, sets, plain), sets)
+    assert learned is not None and nearest is not None
+    first, labels = floating.output_names[0], sets.held_out.labels
+    named = {"float": floating, "ptq": learned, "nearest": nearest}
+    return {name: accuracy_of(reference.outputs[first], labels) for name, reference in named.items()}
 
 
 def _in_training(source: Source, sets: SampleSets, options: Options, samples: int) -> dict[str, Any]:
