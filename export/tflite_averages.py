@@ -4,8 +4,8 @@ The MEAN of LiteRT's plain kernels gives neighbours of the right codes, at some 
 AVERAGE_POOL_2D rounds a mean of codes, which for four values lies half-way between two in one of four cases, away from
 zero, and knows no scale of its own. A product with equal weights sums exactly and rounds to the scale of the result.
 
-A mean over all positions is a linear layer of one line of positions, as quick in XNNPACK as its MEAN; depthwise
-convolutions with windows as wide as an image are slow there. Pooling with smaller windows is a convolution.
+A mean over all positions is a linear layer of one line of positions, which takes XNNPACK no longer than its MEAN. As a
+depthwise convolution with a window as wide as the image it does. Pooling with smaller windows is a convolution.
 """
 
 import math
