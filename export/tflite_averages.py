@@ -4,8 +4,9 @@ The MEAN of LiteRT's plain kernels gives neighbours of the right codes, at some 
 AVERAGE_POOL_2D rounds a mean of codes, which for four values lies half-way between two in one of four cases, away from
 zero, and knows no scale of its own. A product with equal weights sums exactly and rounds to the scale of the result.
 
-A mean over all positions is a linear layer of one line of positions, which takes XNNPACK no longer than its MEAN. As a
-depthwise convolution with a window as wide as the image it does. Pooling with smaller windows is a convolution.
+A mean over all positions, or over the one window that fits into an image, is a linear layer of one line of positions,
+which takes XNNPACK no longer than its MEAN. As a depthwise convolution with so wide a window it does. Pooling with
+several windows is a convolution.
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from ..quant.graph import call, calls, insert_constant
@@ -67,9 +69,9 @@ def _mean(module: GraphModule, node: Node) -> None:
     shape = x.meta["val"].shape
     axes = sorted(axis % len(shape) for axis in node.args[1])
     if len(shape) == 4 and axes == [2, 3]:
-        _multiply(module, node, _flattened(module, node, x))
+        _multiply(module, node, _flattened(module, node, x), torch.ones(shape[2] * shape[3]), shape[2] * shape[3])
     elif axes == [len(shape) - 1]:
-        _multiply(module, node, x)
+        _multiply(module, node, x, torch.ones(shape[-1]), shape[-1])
 
 
 def _pool(module: GraphModule, node: Node) -> None:
@@ -77,19 +79,28 @@ def _pool(module: GraphModule, node: Node) -> None:
     given = [*node.args, *([], [0, 0], False, True, None)[len(node.args) - 2 :]]
     x, kernel, stride, padding, ceil, counts_padding, divisor = given
     stride = stride or kernel
-    ends = zip(x.meta["val"].shape[2:], kernel, stride, padding)
-    overhangs = ceil and any((size + 2 * pad - k) % step for size, k, step, pad in ends)
-    if list(kernel) == list(x.meta["val"].shape[2:]) and divisor is None and not any(padding):
-        _multiply(module, node, _flattened(module, node, x))
-    elif divisor is None and not overhangs and (counts_padding or not any(padding)):
+    sizes, count = x.meta["val"].shape[2:], math.prod(kernel)
+    overhangs = ceil and any((size + 2 * pad - k) % step for size, k, step, pad in zip(sizes, kernel, stride, padding))
+    if divisor is not None or overhangs or (any(padding) and not counts_padding):
+        return
+    if list(node.meta["val"].shape[2:]) == [1, 1]:
+        window = torch.zeros(sizes)
+        window[tuple(slice(0, k - pad) for k, pad in zip(kernel, padding))] = 1
+        _multiply(module, node, _flattened(module, node, x), window.flatten(), count)
+    else:
         _convolve(module, node, list(kernel), list(stride), list(padding))
 
 
-def _multiply(module: GraphModule, node: Node, x: Node) -> None:
-    """Makes `node` a linear layer over the last dimension of x, then of the shape that it had."""
+def _multiply(module: GraphModule, node: Node, x: Node, line: Tensor, count: int) -> None:
+    """Makes `node` a linear layer over the last dimension of x, then of the shape that it had.
+
+    Args:
+        line: 1 where the values of the window stand, 0 elsewhere.
+        count: of the values that the window holds, those of the padding among them.
+    """
     result = list(node.meta["val"].shape)
-    *kept, count = x.meta["val"].shape
-    node.args, node.kwargs = (x, _weight(module, node, (1, count), count)), {}
+    kept = list(x.meta["val"].shape[:-1])
+    node.args, node.kwargs = (x, _weight(module, node, line.unsqueeze(0), count)), {}
     node.target, node.meta["val"] = aten.linear.default, torch.empty((*kept, 1), device="meta")
     if result != [*kept, 1]:
         _reshape_codes(module, node, result)
@@ -99,16 +110,16 @@ def _convolve(module: GraphModule, node: Node, kernel: list[int], stride: list[i
     x = node.args[0]
     assert isinstance(x, Node)
     channels = x.meta["val"].shape[1]
-    weight = _weight(module, node, (channels, 1, *kernel), math.prod(kernel))
+    weight = _weight(module, node, torch.ones(channels, 1, *kernel), math.prod(kernel))
     node.target, node.kwargs = aten.conv2d.default, {}
     node.args = (x, weight, None, stride, padding, [1, 1], channels)
 
 
-def _weight(module: GraphModule, node: Node, shape: tuple[int, ...], count: int) -> Node:
-    """Equal weights of 1 / count, as the converter wants them: floats behind a quantize and a dequantize."""
-    scales = insert_constant(module, node, f"{node.name}_scales", torch.full((shape[0],), 1 / (_CODE * count)))
-    zeros = insert_constant(module, node, f"{node.name}_zeros", torch.zeros(shape[0], dtype=torch.int64))
-    value = _CODE * scales.meta["val"][0] * torch.ones(shape)
+def _weight(module: GraphModule, node: Node, taps: Tensor, count: int) -> Node:
+    """`taps` over count, as the converter wants them: floats behind a quantize and a dequantize."""
+    scales = insert_constant(module, node, f"{node.name}_scales", torch.full((len(taps),), 1 / (_CODE * count)))
+    zeros = insert_constant(module, node, f"{node.name}_zeros", torch.zeros(len(taps), dtype=torch.int64))
+    value = _CODE * scales.meta["val"][0] * taps
     real = insert_constant(module, node, f"{node.name}_average", value)
     form = (scales, zeros, 0, -127, 127, torch.int8)
     codes = call(module, node, QUANTIZE_CHANNELS, (real, *form), node, f"{node.name}_weight_codes", value)

@@ -35,6 +35,8 @@ AVERAGES = {
     "over the last, kept": Mean(-1, keep=True),
     "pooling": nn.AvgPool2d(2),
     "pooling over all positions": nn.AvgPool2d(4),
+    "pooling in the one window that fits": nn.AvgPool2d(3),
+    "pooling in the one window that fits with padding": nn.AvgPool2d(3, 4, 1),
     "pooling with strides and padding": nn.AvgPool2d(3, 1, 1),
     "pooling in ceil mode that nothing overhangs": nn.AvgPool2d(2, ceil_mode=True),
 }
@@ -76,7 +78,7 @@ def test_the_products_are_neither_counted_nor_taken_for_weights(average):
     assert count_program(program.program).total == 0
 
 
-@pytest.mark.parametrize("network", [Mean(2, 3), nn.AvgPool2d(4)])
+@pytest.mark.parametrize("network", [Mean(2, 3), nn.AvgPool2d(4), nn.AvgPool2d(3), nn.AvgPool2d(3, 4, 1)])
 def test_no_convolution_is_as_wide_as_the_image(network, tmp_path):
     """XNNPACK is slow at those."""
     program = quantized(network, IMAGE)
