@@ -30,7 +30,7 @@ def section(document: dict[str, Any]) -> str:
     behind = [ratio for ratio in ratios if ratio < 1]
     lines += ["", f"Ours is at least as accurate in {len(ratios) - len(behind)} of {len(ratios)} comparisons."]
     if behind:
-        lines.append(f"In the others a peer leads by a ratio of {min(behind):.4f} at most.")
+        lines.append(f"In the others ours reaches {min(behind):.4f} of a peer's accuracy or more.")
     ours = [row for row in document["means"] if row["who"] == "ours"]
     below = sum(row["accuracy"] < row["float"] - 1e-9 for row in ours)
     lines.append(f"Ours is less accurate than the float network in {below} of {len(ours)} rows.")
