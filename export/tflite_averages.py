@@ -69,9 +69,11 @@ def _mean(module: GraphModule, node: Node) -> None:
     shape = x.meta["val"].shape
     axes = sorted(axis % len(shape) for axis in node.args[1])
     if len(shape) == 4 and axes == [2, 3]:
-        _multiply(module, node, _flattened(module, node, x), torch.ones(shape[2] * shape[3]), shape[2] * shape[3])
-    elif axes == [len(shape) - 1]:
-        _multiply(module, node, x, torch.ones(shape[-1]), shape[-1])
+        x = _flattened(module, node, x)
+    elif axes != [len(shape) - 1]:
+        return
+    count = x.meta["val"].shape[-1]
+    _multiply(module, node, x, torch.ones(count), count)
 
 
 def _pool(module: GraphModule, node: Node) -> None:
