@@ -210,20 +210,42 @@ def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> No
         sys.exit(1)
 
 
-@main.command(epilog=_examples("offramp profile dist/care_xxs", "offramp profile foreign.onnx --threads 2"))
+@main.command(
+    epilog=_examples(
+        "offramp profile dist/care_xxs",
+        "offramp profile foreign.onnx --threads 2",
+        "offramp profile dist/care_xxs --on cortex-m4",
+    )
+)
 @click.argument("what", type=click.Path(path_type=Path))
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the engines.")
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed runs, at least.")
 @click.option("--seconds", type=click.FloatRange(0), default=1.0, show_default=True, help="Timed seconds, at least.")
+@click.option("--on", "board", metavar="BOARD", help="An emulated board for C networks, as cortex-m4 or aarch64.")
+@click.option("--samples", type=click.IntRange(1), help="Of --on: held-out samples to run there; 8 by default.")
 @flags.as_json
-def profile(what: Path, threads: int, runs: int, seconds: float, as_json: bool) -> None:
+def profile(
+    what: Path, threads: int, runs: int, seconds: float, board: str | None, samples: int | None, as_json: bool
+) -> None:
     """MACs, parameters, bytes, memory, islands and latency.
 
-    WHAT is a dist, or a foreign .onnx, .tflite or .mlpackage.
+    WHAT is a dist, or a foreign .onnx, .tflite, .c or .mlpackage. With --on, the C networks of a dist run on an
+    emulated board: the same bits as here, and flash, RAM and instructions by function.
     """
     from . import screen
+    from .errors import BadInput
     from .inspection import profile_path
 
+    if board is not None:
+        from .onboard import holds, profile_on
+
+        document = profile_on(board, what, samples, _say)
+        _finish(document, as_json, screen.show_board)
+        if not holds(document):
+            sys.exit(1)
+        return
+    if samples is not None:
+        raise BadInput("--samples: belongs to --on BOARD; leave it out")
     _finish(profile_path(what, threads, runs, seconds), as_json, screen.show_dist)
 
 

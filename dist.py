@@ -52,6 +52,7 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
         ),
         "classes": _numbers(verdict.classes),
         "first_difference": None if first is None else vars(first),
+        "exact_samples": None if verdict.exact is None else verdict.exact.equal,
         "constants": None
         if constants is None
         else {

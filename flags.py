@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .models.recipe import Recipe
     from .options import Options
 
-_TARGETS = ("onnx", "coreml", "tflite")
+_TARGETS = ("onnx", "coreml", "tflite", "c")
+_BY_DEFAULT = ("onnx", "coreml", "tflite")
 _PRECISIONS = ("float32", "float16", "quantized", "int8")
 _CALIBRATIONS = ("minmax", "percentile", "mse", "entropy")
 _ESTIMATORS = ("plain", "clipped", "approximate")
@@ -49,7 +50,9 @@ again = together(
     older_runtime,
 )
 what = together(
-    click.option("--target", "targets", multiple=True, type=click.Choice(_TARGETS), help="Repeatable; all by default."),
+    click.option(
+        "--target", "targets", multiple=True, type=click.Choice(_TARGETS), help="Repeatable; all but c by default."
+    ),
     click.option(
         "--precision",
         "precisions",
@@ -113,7 +116,9 @@ form = together(
     click.option("--samples", default=500, show_default=True, help="Held-out samples to verify on, at most."),
     click.option("--dynamic-batch", is_flag=True, help="ONNX with an open batch dimension."),
     click.option("--bake-preprocessing", "bake", is_flag=True, help="Put scale, mean and std into the network."),
-    click.option("--integer-io", is_flag=True, help="TFLite with int8 at its border."),
+    click.option("--integer-io", is_flag=True, help="TFLite and C with int8 at their border."),
+    click.option("--ram", type=click.IntRange(0), help="Bytes of memory that a C network may compute in, at most."),
+    click.option("--flash", type=click.IntRange(0), help="Bytes that a C network's constants may take, at most."),
     click.option("--image-input", is_flag=True, help="Core ML with an image as its input."),
     click.option("--class-labels", is_flag=True, help="Class labels inside Core ML and TFLite."),
     older_runtime,
@@ -160,7 +165,7 @@ def options_of(
     order = [name for name in _PRECISIONS if name in (precisions or ("float32", "int8"))]
     made = tuple("int8" if name == "quantized" else name for name in order)
     return Options(
-        targets=targets or _TARGETS,
+        targets=targets or _BY_DEFAULT,
         precisions=made,
         scheme=chosen,
         mixed=mixed,

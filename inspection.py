@@ -33,7 +33,7 @@ def verify_dist(folder: Path, options: Options, say: Say) -> dict[str, Any]:
         BadInput: the manifest, a hash or a program does not hold.
     """
     document = read_manifest(folder)
-    samples = _samples_of(document, options)
+    samples = samples_of(document, options)
     floating_program = load_exported(folder / "program" / "float.pt2")
     quantized = load_program(folder / "program") if document["scheme"] else None
     inputs = tuple(entry["name"] for entry in document["inputs"])
@@ -46,7 +46,7 @@ def verify_dist(folder: Path, options: Options, say: Say) -> dict[str, Any]:
     rows = []
     for row in document["artifacts"]:
         say(f"verifying {row['path']}")
-        artifact = _artifact_of(folder, document, row)
+        artifact = artifact_of(folder, document, row)
         program = quantized if is_quantized(row["precision"]) else None
         reference = references[row["precision"]]
         verdict = verify_artifact(artifact, reference, samples, program, options.older_runtime)
@@ -116,7 +116,7 @@ def rewrite_report(folder: Path) -> dict[str, Any]:
     return write_manifest(folder, document) | {"report": str(folder / "report.html")}
 
 
-def _artifact_of(folder: Path, document: dict[str, Any], row: dict[str, Any]) -> Artifact:
+def artifact_of(folder: Path, document: dict[str, Any], row: dict[str, Any]) -> Artifact:
     """An artifact's value from the manifest, its value names read anew from the program."""
     program = "program.pt2" if is_quantized(row["precision"]) else "float.pt2"
     from .quant.capture import module_paths
@@ -131,7 +131,7 @@ def _artifact_of(folder: Path, document: dict[str, Any], row: dict[str, Any]) ->
     )
 
 
-def _samples_of(document: dict[str, Any], options: Options) -> Samples:
+def samples_of(document: dict[str, Any], options: Options) -> Samples:
     """Held-out samples for a dist: those the user names, or those that its source has."""
     source, data, counts = _source_of(document), options.data, (options.scheme.samples, options.held_out)
     is_baked = document["preprocessing"] and document["preprocessing"]["baked"]

@@ -18,7 +18,7 @@ class Options:
     """What to make of a network.
 
     Attributes:
-        targets: of `onnx`, `coreml`, `tflite`.
+        targets: of `onnx`, `coreml`, `tflite`, `c`.
         precisions: of `float32`, `float16` and the scheme's name (`int8`, `w4a8`, `binary`, ...); `int8` stands for
             the quantized program whatever its scheme.
         data: a data set's name or path; None takes the network's own, or random inputs where it has none.
@@ -29,8 +29,9 @@ class Options:
         seed: of weights, splits and random inputs.
         dynamic_batch: ONNX with an open batch dimension.
         bake: put the preprocessing into the network, which then takes raw values.
-        integer_io: TFLite with int8 at its border.
+        integer_io: TFLite and C with int8 at their border.
         image_input: Core ML with an image as its input (needs `bake`).
+        ram, flash: bytes of memory, and of constants, that a C network may take at most; None for no limit.
         class_labels: labels inside the Core ML and TFLite artifacts.
         measure: time the artifacts on this host.
         older_runtime: also run TFLite artifacts in tflite-runtime 2.14.
@@ -38,7 +39,7 @@ class Options:
         out: folder of dists.
     """
 
-    targets: tuple[str, ...] = TARGETS
+    targets: tuple[str, ...] = ("onnx", "coreml", "tflite")
     precisions: tuple[str, ...] = ("float32", "int8")
     data: str | None = None
     scheme: Scheme = field(default_factory=Scheme)
@@ -50,6 +51,8 @@ class Options:
     bake: bool = False
     integer_io: bool = False
     image_input: bool = False
+    ram: int | None = None
+    flash: int | None = None
     class_labels: bool = False
     measure: bool = True
     older_runtime: bool = True
@@ -66,6 +69,8 @@ class Options:
             unknown = [value for value in chosen if value not in known]
             if unknown or not chosen:
                 raise BadInput(f"{name} {', '.join(unknown) or '(none)'}: unknown; choose from {', '.join(known)}")
+        if self.targets == ("c",) and self.precisions == ("float16",):
+            raise BadInput("float16: C has no half precision; choose float32 or a quantized precision")
         if self.held_out < 1:
             raise BadInput(f"samples to verify on must be 1 or more, got {self.held_out}")
         if self.image_input and not self.bake:

@@ -122,6 +122,9 @@ def export_all(
     artifacts = []
     for target in options.targets:
         for precision in options.precisions:
+            if target == "c" and precision == "float16":
+                say("leaving out c float16: C has no half precision")
+                continue
             say(f"writing {target} {precision}")
             quantized = programs.quantized if is_quantized(precision) else None
             program = quantized.program if quantized else programs.floating
@@ -139,6 +142,8 @@ def export_all(
                     dynamic_batch=options.dynamic_batch,
                     integer_io=options.integer_io,
                     image_input=options.image_input,
+                    ram=options.ram,
+                    flash=options.flash,
                 )
             )
     return artifacts

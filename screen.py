@@ -13,6 +13,8 @@ from .gate.wording import lines_of, tables_of
 from .runtime.report.mixed import sensitivity_table
 from .runtime.report.wording import bytes_text, count_text, milliseconds, percent_text, steps_text
 
+_DEAREST = 8  # functions shown of a network
+
 # Into a file or a pipe, lines are as long as they need to be.
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
@@ -61,6 +63,14 @@ def show_dist(document: dict[str, Any]) -> None:
     ]
     if read_back:
         _console.print(f"integers and scales read back identical: {', '.join(read_back)}")
+    samples = (document.get("data") or {}).get("samples")
+    exact = [
+        f"{row['path']} {row['exact_samples']} of {samples}"
+        for row in document["artifacts"]
+        if row.get("exact_samples") is not None
+    ]
+    if exact:
+        _console.print(f"samples equal to the whole-number arithmetic, bit for bit: {', '.join(exact)}")
     for row in document["artifacts"]:
         if row["not_verified_because"]:
             _console.print(f"[red]{row['path']}[/]: {row['not_verified_because']}", soft_wrap=True)
@@ -71,6 +81,32 @@ def show_dist(document: dict[str, Any]) -> None:
         for engine in row.get("engines", ()):
             if not engine["ran"]:
                 _console.print(f"  {row['path']}: {engine['engine']} was not run: {engine['reason']}", soft_wrap=True)
+
+
+@_literally
+def show_board(document: dict[str, Any]) -> None:
+    """What each C network computed and takes on a board, and its dearest functions."""
+    count = document["samples"]
+    _console.print(f"[bold]{document['name']}[/] on [bold]{document['board']}[/], {count} samples")
+    table = _table("network", "precision", "flash", "RAM", "stack", "instructions", "as here", "as the program")
+    for network in document["networks"]:
+        exact = network["exact_samples"]
+        table.add_row(
+            network["path"],
+            network["precision"],
+            *(bytes_text(network[key]) for key in ("flash_bytes", "ram_bytes", "stack_bytes")),
+            count_text(network["instructions"]),
+            f"{network['equal_samples']} of {count}",
+            "–" if exact is None else f"{exact} of {count}",
+        )
+    _console.print(table)
+    for network in document["networks"]:
+        table = _table(f"instructions of {network['path']}", "count", "share")
+        for function, instructions in list(network["by_function"].items())[:_DEAREST]:
+            table.add_row(function, count_text(instructions), percent_text(instructions / network["instructions"]))
+        _console.print(table)
+    first = document["networks"][0]
+    _console.print(f"{first['compiler']} {' '.join(first['flags'])}; {first['emulator']}. Instructions are no time.")
 
 
 @_literally

@@ -9,6 +9,7 @@ statistics measured on random inputs, and random calibration inputs: their cost 
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from ..runtime.latency import measure_latency, ratio_of
 from ..runtime.samples import Samples
 from ..runtime.session import open_session
 from ..runtime.verify import accuracy_of
-from ..sources import Source, find_samples, find_source
+from ..sources import find_samples, find_source
 from .peers import quantize_with_ai_edge, quantize_with_onnxruntime
 
 NETWORKS = ("care_s0", "mobilenet_v2", "resnet8", "care_xxs", "mobilenet_v2_xs")
@@ -39,7 +40,7 @@ def measure(name: str, runs: Path, seconds: float) -> dict[str, Any]:
     )
     source = trained_source(find_source(name), options)
     if not source.trained:
-        _enliven(source)
+        enliven(source.network, source.example_inputs[0].shape)
     held_out = 500 if source.trained else 16
     samples = find_samples(source, None, 64, held_out)
     with tempfile.TemporaryDirectory() as folder:
@@ -115,11 +116,10 @@ def _sqnr_db(exact: np.ndarray, values: np.ndarray) -> float:
     return float(10 * np.log10(float(np.sum(exact**2)) / max(noise, 1e-30)))
 
 
-def _enliven(source: Source) -> None:
+def enliven(network: nn.Module, shape: Sequence[int]) -> None:
     """Gives random weights values with spread: batch norms take the statistics of random inputs, and scales that start
     near zero are set to a tenth."""
     generator = torch.Generator().manual_seed(1)
-    network, shape = source.network, source.example_inputs[0].shape
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("gamma"):

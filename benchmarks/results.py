@@ -15,7 +15,7 @@ from typing import Any
 
 from ..models.recorded import recorded_results
 from ..storage import atomic_path, read_json, write_json
-from . import mixed_section, ptq_section, qat_section
+from . import c_section, logic_section, mixed_section, ptq_section, qat_section
 
 _ROOT = Path(__file__).resolve().parent.parent
 _RECORDS = _ROOT / "benchmarks" / "recorded"
@@ -32,7 +32,7 @@ def page() -> str:
         "# Results\n",
         "Written by `python -m offramp.benchmarks.results` from recorded runs; not edited by hand.\n",
     ]
-    parts += [_zoo(recorded_results())]
+    parts += [_zoo(recorded_results()), c_section.zoo(recorded_results())]
     for name, render in (
         ("int8", _int8),
         ("ptq", ptq_section.section),
@@ -40,6 +40,11 @@ def page() -> str:
         ("gate", _gate),
         ("qat", qat_section.section),
         ("mixed", mixed_section.section),
+        ("binary_conv", c_section.binary_conv),
+        ("c_networks", c_section.c_networks),
+        ("mcu", c_section.mcu),
+        ("c_exact", c_section.c_exact),
+        ("logic", logic_section.section),
     ):
         path = _RECORDS / f"{name}.json"
         if path.is_file():

@@ -2,7 +2,8 @@
 
 Systems with bundled data are trained on it (unless `--runs` holds the run), the others keep random weights; each is
 deployed in float32 and int8 and executed. The result goes to `models/recorded.json`, which `offramp list` reads, and is
-printed as a table with one JSON document as the last line. `--counts` records only parameters and MACs.
+printed as a table with one JSON document as the last line. `--counts` records only parameters and MACs, `--c` only what
+the int8 network does as C.
 """
 
 import argparse
@@ -44,7 +45,8 @@ def record(name: str, runs: Path) -> dict[str, Any]:
     works |= {"train": trained, "int8": all(row["verified"] for row in rows if row["precision"] == "int8")}
     return {
         **count_system(name),
-        "works": works | {"reproduce": False, "binary": _was_binary(name), "c": False},
+        **record_c(name, runs),
+        "works": works | {"reproduce": False, "binary": _was_binary(name)},
         "trained_on": system.dataset,
         "float_accuracy": document["float"]["accuracy"],
         "artifacts": [
@@ -66,19 +68,52 @@ def record(name: str, runs: Path) -> dict[str, Any]:
     }
 
 
+def record_c(name: str, runs: Path) -> dict[str, Any]:
+    """Deploys one system as int8 C: whether it is verified, what it takes, and on how many samples it is exact."""
+    trained = find_system(name).dataset is not None
+    options = Options(
+        targets=("c",),
+        precisions=("int8",),
+        scheme=Scheme(samples=256 if trained else 32),
+        held_out=500 if trained else 32,
+        measure=False,  # how fast C is: benchmarks/c_networks.py
+        runs=runs,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        document = deploy(name, replace(options, out=Path(folder)), say=lambda line: print(f"  {line}", flush=True))
+    (row,) = document["artifacts"]
+    return {
+        "c": {
+            "verified": row["verified"],
+            "not_verified_because": row["not_verified_because"],
+            "constant_bytes": int(row["details"]["constant_bytes"]),
+            "arena_bytes": int(row["details"]["arena_bytes"]),
+            "samples": document["data"]["samples"],
+            "exact_samples": row["exact_samples"],
+            "accuracy": row["accuracy"],
+            "float_operators": len(document["float_operators"]),
+        }
+    }
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("systems", nargs="*", help="all by default")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--counts", action="store_true", help="record parameters and MACs only")
+    parser.add_argument("--c", action="store_true", help="record only what the int8 network does as C")
     arguments = parser.parse_args(argv)
     recorded = recorded_results()
     for name in arguments.systems or all_systems():
         print(name, flush=True)
         if arguments.counts:
             recorded[name] = {"works": {}, **recorded.get(name, {}), **count_system(name)}
+        elif arguments.c:
+            recorded[name] = {"works": {}, **recorded.get(name, {}), **record_c(name, arguments.runs)}
         else:
             recorded[name] = record(name, arguments.runs)
+        if "c" in recorded[name]:
+            recorded[name]["works"]["c"] = recorded[name]["c"]["verified"]
         write_json(RECORDED, {key: recorded[key] for key in sorted(recorded)})
     sizes = {name: _ratio(entry) for name, entry in recorded.items() if _ratio(entry)}
     print(json.dumps({"benchmark": "zoo", "ratios": sizes, "machine": str(describe_host())}))

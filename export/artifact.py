@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ..storage import sha256_of, size_bytes_of
 
-TARGETS = ("onnx", "coreml", "tflite")
-SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "tflite": ".tflite"}
+TARGETS = ("onnx", "coreml", "tflite", "c")
+SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "tflite": ".tflite", "c": ".c"}
 FLOAT_PRECISIONS = ("float32", "float16")
 
 
@@ -29,9 +29,9 @@ class Artifact:
     """A network written for one target.
 
     Attributes:
-        target: `onnx`, `coreml` or `tflite`.
+        target: `onnx`, `coreml`, `tflite` or `c`.
         precision: `float32`, `float16`, or the scheme's name of a quantized program (`int8`, `w4a8`, `binary`, ...).
-        path: the file, or the folder of an `.mlpackage`.
+        path: the file, the folder of an `.mlpackage`, or the `.c` file that has its `.h` beside it.
         inputs, outputs: what goes in and comes out, in order.
         modules: value name inside the artifact -> path of the PyTorch module that computes it.
         details: target-specific facts kept in the manifest (opset, minimum target, runtime version, ...).

@@ -20,8 +20,10 @@ def write_artifact(
     dynamic_batch: bool = False,
     integer_io: bool = False,
     image_input: bool = False,
+    ram: int | None = None,
+    flash: int | None = None,
 ) -> Artifact:
-    """Writes `program` for `target` at `path`; see `to_onnx`, `to_tflite` and `to_coreml`."""
+    """Writes `program` for `target` at `path`; see `to_onnx`, `to_tflite`, `to_c` and `to_coreml`."""
     if target == "onnx":
         from .onnx import to_onnx
 
@@ -46,6 +48,20 @@ def write_artifact(
             integer_io=integer_io,
             labels=labels or None,
             metadata=metadata,
+        )
+    if target == "c":
+        from .c.program import to_c
+
+        return to_c(
+            program,
+            path,
+            input_names=input_names,
+            output_names=output_names,
+            precision=precision,
+            integer_io=integer_io,
+            metadata=metadata,
+            ram=ram,
+            flash=flash,
         )
     from .coreml import to_coreml
 

@@ -48,6 +48,8 @@ def compare_constants(quantized: QuantizedProgram, artifact: Artifact) -> Consta
 
     A constant that a target cannot store in integers (Core ML's biases) is compared by the real numbers it stands for.
     """
+    if artifact.target == "c":
+        return _compare_arrays(quantized, artifact)
     stored = _READERS[artifact.target](artifact.path)
     ours = quantized.constants()
     placeholders = {buffer: name for name, buffer in quantized.program.graph_signature.inputs_to_buffers.items()}
@@ -70,6 +72,29 @@ def compare_constants(quantized: QuantizedProgram, artifact: Artifact) -> Consta
             verdicts[name] = np.float32(scale) == np.float32(affine.scale) and zero_point == affine.zero_point
     differing = tuple(name for name, holds in verdicts.items() if not holds)
     return ConstantsCheck(len(verdicts), len(verdicts) - len(differing), differing, tuple(missing))
+
+
+def _compare_arrays(quantized: QuantizedProgram, artifact: Artifact) -> ConstantsCheck:
+    """Holds every constant array of a C file against the program's, packed as C has it."""
+    from ..export.c.program import source_of_program
+    from .c_source import arrays_in, read_c_source
+
+    names = quantized.input_names, quantized.output_names
+    integer_border = artifact.details.get("border") == "int8"
+    wanted = arrays_in(source_of_program(quantized.program, artifact.path.stem, *names, integer_border).source)
+    found = read_c_source(artifact.path).arrays
+    present = [name for name in wanted if name in found]
+    differing = [name for name in present if found[name] != wanted[name]]
+    missing = [name for name in wanted if name not in found]
+    values = [node.name for node in quantized.program.graph.nodes]
+
+    def value_of(array: str) -> str:
+        """The value that an array belongs to, by the longest name that it begins with."""
+        return max((name for name in values if array.startswith(name)), key=len, default=array)
+
+    return ConstantsCheck(
+        len(present), len(present) - len(differing), tuple(map(value_of, differing)), tuple(map(value_of, missing))
+    )
 
 
 def _same(ours: IntegerTensor, theirs: IntegerTensor) -> bool:

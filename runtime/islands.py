@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput
+from .c_source import CSource, read_c_source
 from .coreml_graph import CoremlGraph
 from .coreml_islands import computed, obstacle
-from .macs import MacCount, count_coreml, count_onnx, count_tflite
+from .macs import MacCount, count_c, count_coreml, count_onnx, count_tflite
 from .onnx_graph import OnnxGraph, read_onnx_graph
 from .tflite_graph import TfliteGraph, TfliteOperator, TfliteTensor, read_tflite
 
@@ -57,7 +58,7 @@ class IslandReport:
 
 
 def find_islands(path: Path, modules: Mapping[str, str] | None = None) -> IslandReport:
-    """Reads an `.onnx` or `.tflite` file, or an `.mlpackage`.
+    """Reads an `.onnx`, `.tflite` or `.c` file, or an `.mlpackage`.
 
     Args:
         path: the artifact.
@@ -73,8 +74,10 @@ def find_islands(path: Path, modules: Mapping[str, str] | None = None) -> Island
         return _report(*_in_tflite(read_tflite(path), known), count_tflite(path))
     if path.suffix == ".mlpackage":
         return _report(*_in_coreml(CoremlGraph(path), known), count_coreml(path))
+    if path.suffix == ".c":
+        return _report(*_in_c(read_c_source(path), known), count_c(path))
     kind = path.suffix or "this"
-    raise BadInput(f"{path}: islands are found in .onnx and .tflite files and .mlpackage folders, not in {kind}")
+    raise BadInput(f"{path}: islands are found in .c, .onnx and .tflite files and .mlpackage folders, not in {kind}")
 
 
 def integer_nodes(graph: OnnxGraph) -> set[str]:
@@ -273,6 +276,17 @@ def _in_tflite(graph: TfliteGraph, modules: Mapping[str, str]) -> tuple[list[Isl
             islands.append(Island(operator.name, name, modules.get(name, ""), reason))
         integers += in_float is None and any(tensor.is_quantized for tensor in values)
     return islands, integers
+
+
+def _in_c(source: CSource, modules: Mapping[str, str]) -> tuple[list[Island], int]:
+    """Operators of PyTorch's own names compute real numbers; all others but the border's conversions are integers."""
+    islands = [
+        Island(call.operation, call.value, modules.get(call.value, call.module), "it computes real numbers")
+        for call in source.calls
+        if call.operation.startswith("aten.")
+    ]
+    conversions = sum(call.operation in ("Quantize", "Dequantize") for call in source.calls)
+    return islands, len(source.calls) - len(islands) - conversions
 
 
 def _in_coreml(graph: CoremlGraph, modules: Mapping[str, str]) -> tuple[list[Island], int]:

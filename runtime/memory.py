@@ -16,6 +16,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ..errors import BadInput
+from .c_source import read_c_source
 from .coreml_graph import CoremlGraph, bound
 from .coreml_islands import CLAMPS, computed, obstacle
 from .islands import integer_nodes
@@ -76,11 +77,20 @@ def peak_of_file(path: Path) -> PeakMemory:
         BadInput: it is damaged, or of another kind.
     """
     path = Path(path)
-    measure = {".mlpackage": peak_of_coreml, ".onnx": peak_of_onnx, ".tflite": peak_of_tflite}.get(path.suffix)
+    measures = {".c": peak_of_c, ".mlpackage": peak_of_coreml, ".onnx": peak_of_onnx, ".tflite": peak_of_tflite}
+    measure = measures.get(path.suffix)
     if measure is None:
         kind = path.suffix or "one without a suffix"
-        raise BadInput(f"{path}: memory is planned for .mlpackage, .onnx and .tflite artifacts, not {kind}")
+        raise BadInput(f"{path}: memory is planned for .c, .mlpackage, .onnx and .tflite artifacts, not {kind}")
     return measure(path)
+
+
+def peak_of_c(path: Path) -> PeakMemory:
+    """Peak of a `.c` file: the block of memory that it plans itself, scratch of kernels included, and its border."""
+    source = read_c_source(path)
+    border = [*source.inputs, *source.outputs]
+    total = source.arena_bytes + sum(value.size_bytes for value in border)
+    return PeakMemory(total, "", ("arena", *(value.name for value in border)))
 
 
 def peak_of_tflite(path: Path) -> PeakMemory:

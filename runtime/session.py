@@ -13,7 +13,7 @@ class Session(Protocol):
     """A loaded artifact.
 
     Attributes:
-        target: `onnx`, `coreml` or `tflite`.
+        target: `onnx`, `coreml`, `tflite` or `c`.
         engine: what executes it, with its version, for example `onnxruntime 1.32.0`.
         inputs, outputs: names, shapes and dtypes, in order.
     """
@@ -49,6 +49,10 @@ def open_session(path: Path, threads: int = 1) -> Session:
         from .tflite_session import TfliteSession
 
         return TfliteSession(path, threads)
+    if path.suffix == SUFFIX["c"]:
+        from .c_session import CSession
+
+        return CSession(path, threads)
     if path.suffix == SUFFIX["coreml"]:
         from .coreml_session import CoremlSession
 

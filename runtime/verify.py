@@ -9,7 +9,9 @@ from ..errors import OfframpError
 from ..export.artifact import Artifact
 from ..quant.graph import module_path
 from ..quant.program import QuantizedProgram
+from .c_compiler import NoCompiler
 from .constants import ConstantsCheck, compare_constants
+from .exact import ExactCheck, compare_exactly
 from .locate import FirstDifference, locate
 from .reference import Reference
 from .samples import Samples
@@ -57,6 +59,7 @@ class Verification:
         constants: for quantized artifacts, the integers read back.
         first_difference: where a disagreement starts.
         classes: top class of the first output by sample, in the default engine; None as for `top_classes`.
+        exact: for C, how many samples give the whole-number arithmetic's outputs bit for bit.
     """
 
     verified: bool
@@ -65,6 +68,7 @@ class Verification:
     constants: ConstantsCheck | None
     first_difference: FirstDifference | None
     classes: tuple[int, ...] | None = None
+    exact: ExactCheck | None = None
 
 
 def verify_artifact(
@@ -81,17 +85,26 @@ def verify_artifact(
         quantized: the quantized program, for comparing codes; None for float artifacts.
         older_runtime: also run TFLite files in tflite-runtime 2.14, in an environment of its own.
     """
-    session = open_session(artifact.path)
-    outputs = _run(session, samples)
+    try:
+        session = open_session(artifact.path)
+        outputs = _run(session, samples)
+    except NoCompiler as missing:
+        result = EngineResult("C compiler", False, str(missing))
+        return Verification(False, (f"it was not executed: {missing}",), (result,), None, None)
     engines = [_judge(session.engine, outputs, reference, samples)]
     engines += [run() for run in _other_engines(artifact, reference, samples, older_runtime)]
     constants = compare_constants(quantized, artifact) if quantized is not None else None
     located = locate(reference, artifact, session, samples.first(_LOCATED_ON))
     reasons = _faults(artifact, engines, constants, located, reference, len(samples))
+    exact = None
+    if artifact.target == "c" and quantized is not None:
+        names = reference.input_names, reference.output_names
+        exact = compare_exactly(reference.program, *names, samples, outputs)
+    reasons += [exact.fault] if exact is not None and exact.fault else []
     first = _first_fault(reference, located, constants)
     main = reference.output_names[0]
     classes = top_classes(outputs[main].reshape(reference.outputs[main].shape), samples.drawn)
-    return Verification(not reasons, tuple(reasons), tuple(engines), constants, first, classes)
+    return Verification(not reasons, tuple(reasons), tuple(engines), constants, first, classes, exact)
 
 
 def top_classes(outputs: np.ndarray, drawn: bool = False) -> tuple[int, ...] | None:

@@ -121,7 +121,7 @@ def test_a_damaged_artifact_is_refused_by_name(dist, tmp_path, verb, suffix, dam
 def test_a_file_of_another_kind_is_refused(tmp_path, verb):
     path = tmp_path / "weights.bin"
     path.write_bytes(b"1234")
-    assert "weights.bin: unknown kind of artifact .bin; expected one of .mlpackage, .onnx, .tflite" in error_of(
+    assert "weights.bin: unknown kind of artifact .bin; expected one of .c, .mlpackage, .onnx, .tflite" in error_of(
         verb, path
     )
 

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ...runtime.c_compiler import NoCompiler, compiler, compiler_version
 from ...runtime.tflite_compat import CompatibilityUnavailable, ensure_environment
+from .emulated import Board, boards, missing_tools
 from .host import describe_host
 
 
@@ -75,6 +77,25 @@ def _browser() -> Finding:
     return Finding("browser, for the tests of the report", False, "no Chromium found", "apt-get install chromium")
 
 
+def _c_compiler() -> Finding:
+    try:
+        return Finding("c, compiled and executed", True, compiler_version(tuple(compiler())))
+    except NoCompiler:
+        return Finding("c, compiled and executed", False, "no C compiler found", "apt-get install gcc")
+
+
+def _emulated(board: Board) -> Callable[[], Finding]:
+    def check() -> Finding:
+        missing = missing_tools(board)
+        if not missing:
+            return Finding(f"emulated {board.name}", True, board.title)
+        tools, packages = zip(*missing)
+        mend = f"apt-get install {' '.join(dict.fromkeys(packages))}"
+        return Finding(f"emulated {board.name}", False, f"{', '.join(tools)} not found", mend)
+
+    return check
+
+
 _CHECKS: tuple[Callable[[], Finding], ...] = (
     _package("training and quantization", "torch", "torch"),
     _package("weight quantizers", "brevitas", "brevitas"),
@@ -85,5 +106,7 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _older_tflite,
     _package("coreml, written and evaluated", "coremltools", "coremltools"),
     _native_coreml,
+    _c_compiler,
+    *map(_emulated, boards().values()),
     _browser,
 )

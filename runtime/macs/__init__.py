@@ -7,10 +7,11 @@ as zero: it is listed in `uncounted`, and the total then reads "at least".
     count.py     MacCount and CountedOperation
     formulas.py  the closed forms, from shapes to numbers
     program.py   a torch.export program
-    onnx_file.py, tflite_file.py and mil_file.py  artifacts
+    onnx_file.py, tflite_file.py, mil_file.py and c_file.py  artifacts
     file.py      any artifact, by its suffix
 """
 
+from .c_file import count_c
 from .count import CountedOperation, MacCount
 from .file import count_file
 from .mil_file import count_coreml
@@ -18,4 +19,13 @@ from .onnx_file import count_onnx
 from .program import count_program
 from .tflite_file import count_tflite
 
-__all__ = ["CountedOperation", "MacCount", "count_coreml", "count_file", "count_onnx", "count_program", "count_tflite"]
+__all__ = [
+    "CountedOperation",
+    "MacCount",
+    "count_c",
+    "count_coreml",
+    "count_file",
+    "count_onnx",
+    "count_program",
+    "count_tflite",
+]

@@ -4,19 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import BadInput
+from .c_file import count_c
 from .count import MacCount
 from .mil_file import count_coreml
 from .onnx_file import count_onnx
 from .tflite_file import count_tflite
 
-_COUNTERS = {".mlpackage": count_coreml, ".onnx": count_onnx, ".tflite": count_tflite}
+_COUNTERS = {".c": count_c, ".mlpackage": count_coreml, ".onnx": count_onnx, ".tflite": count_tflite}
 
 
 def count_file(path: Path, modules: Mapping[str, str] | None = None) -> MacCount:
     """MACs of one run of an artifact.
 
     Args:
-        path: an `.onnx` or `.tflite` file, or an `.mlpackage`.
+        path: an `.onnx`, `.tflite` or `.c` file, or an `.mlpackage`.
         modules: value name -> PyTorch module path, for `by_module`.
 
     Raises:
@@ -26,5 +27,5 @@ def count_file(path: Path, modules: Mapping[str, str] | None = None) -> MacCount
     counter = _COUNTERS.get(path.suffix)
     if counter is None:
         kind = path.suffix or "without a suffix"
-        raise BadInput(f"{path}: counted are .mlpackage, .onnx and .tflite artifacts, not one {kind}")
+        raise BadInput(f"{path}: counted are .c, .mlpackage, .onnx and .tflite artifacts, not one {kind}")
     return counter(path, modules)

@@ -261,6 +261,8 @@ def _why(artifact: dict[str, Any], word: str) -> str:
             outcome.append(f"agreement {wording.percent_text(artifact['agreement'], 2)}")
         if (difference := _difference(artifact)) != wording.NOT_MEASURED:
             outcome.append(f"largest difference {difference}")
+        if artifact.get("exact_samples") is not None:
+            outcome.append(f"{artifact['exact_samples']} samples equal the whole-number arithmetic bit for bit")
         parts.append(", ".join(outcome))
     parts += [f"not executed in {e['engine']}: {e['reason']}" for e in artifact["engines"] if not e["ran"]]
     return ". ".join(part[:1].upper() + part[1:].rstrip(".") for part in parts) + "."

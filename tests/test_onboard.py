@@ -1,0 +1,156 @@
+"""C through the command line: deployed, verified again, profiled here and on an emulated board, and what is refused."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from offramp.cli import main
+from offramp.devices.boards.emulated import boards, missing_tools
+from offramp.manifest import check_document
+
+sys.path.append(str(Path(__file__).parent))
+from tiny_networks import convnet
+
+QUICK = ("--no-older-runtime", "--samples", "6", "--calibration-samples", "8")
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="not run: no C compiler (apt-get install gcc)")
+
+
+def offramp(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, (result.stderr, result.exception)
+    return result
+
+
+def document_of(*arguments, code=0):
+    return json.loads(offramp(*arguments, "--json", code=code).stdout.splitlines()[-1])
+
+
+def error_of(*arguments) -> str:
+    return offramp(*arguments, code=2).stderr.splitlines()[-1].removeprefix("error: ")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def network(site):
+    return convnet(site, "c_net")
+
+
+@pytest.fixture(scope="module")
+def deployed(network, tmp_path_factory):
+    out = tmp_path_factory.mktemp("c") / "dist"
+    document = document_of("deploy", network, "--target", "c", "--no-measure", "--out", out, *QUICK)
+    return out / "c_net", document
+
+
+def needs(board: str) -> None:
+    missing = missing_tools(boards()[board])
+    if missing:
+        tool, package = missing[0]
+        pytest.skip(f"not run: {tool} is not installed (apt-get install {package})")
+
+
+def test_a_dist_holds_source_and_header_and_its_manifest_says_so(deployed) -> None:
+    folder, document = deployed
+    check_document(document, "c_net")
+    assert {"c_net.c", "c_net.h", "c_net-float32.c", "c_net-float32.h"} <= {path.name for path in folder.iterdir()}
+    assert {"c_net.c", "c_net.h"} <= set(document["files"])
+    floating, quantized = document["artifacts"]
+    assert floating["verified"]
+    assert floating["exact_samples"] is None
+    assert quantized["verified"]
+    assert quantized["exact_samples"] == document["data"]["samples"]
+    assert quantized["integer_mac_share"] == 1.0
+    assert int(quantized["details"]["arena_bytes"]) > 0
+
+
+def test_verify_and_profile_take_it_again(deployed) -> None:
+    folder, document = deployed
+    again = document_of("verify", folder, "--no-older-runtime")
+    assert [row["exact_samples"] for row in again["artifacts"]] == [None, document["data"]["samples"]]
+    timed = document_of("profile", folder, "--runs", 2, "--seconds", 0)
+    assert all(row["latency_ms"]["p50"] > 0 for row in timed["artifacts"])
+    alone = document_of("profile", folder / "c_net.c", "--runs", 2, "--seconds", 0)
+    assert alone["artifacts"][0]["macs"] == document["artifacts"][1]["macs"]
+
+
+def test_the_table_says_how_many_samples_are_equal(deployed) -> None:
+    text = offramp("verify", deployed[0], "--no-older-runtime").stdout
+    assert "samples equal to the whole-number arithmetic, bit for bit: c_net.c 6 of 6" in text
+
+
+@pytest.mark.parametrize("board", ["cortex-m4", "cortex-m55", "aarch64"])
+def test_a_board_gives_the_same_bits(deployed, board) -> None:
+    needs(board)
+    found = document_of("profile", deployed[0], "--on", board, "--samples", 3)
+    assert found["samples"] == 3
+    floating, quantized = found["networks"]
+    assert quantized["equal_samples"] == quantized["exact_samples"] == 3
+    assert floating["exact_samples"] is None
+    for entry in found["networks"]:
+        assert entry["instructions"] == sum(entry["by_function"].values())
+        assert entry["flash_bytes"] > 0
+        assert entry["ram_bytes"] > 0
+    text = offramp("profile", deployed[0], "--on", board, "--samples", 1).stdout
+    assert f"c_net on {board}, 1 samples" in text
+    assert "run_conv_int8" in text
+
+
+def test_what_a_board_cannot_take_is_refused(deployed, tmp_path) -> None:
+    folder = deployed[0]
+    assert "no such emulated board; choose one of aarch64" in error_of("profile", folder, "--on", "cortex-m9")
+    assert "--on takes a dist" in error_of("profile", folder / "c_net.c", "--on", "cortex-m4")
+    assert "--samples: belongs to --on BOARD" in error_of("profile", folder, "--samples", 3)
+
+
+def test_a_dist_without_c_is_refused(network, tmp_path) -> None:
+    offramp("deploy", network, "--target", "onnx", "--precision", "int8", "--no-measure", "--out", tmp_path, *QUICK)
+    message = error_of("profile", tmp_path / "c_net", "--on", "cortex-m4")
+    assert message.endswith("holds no C network; deploy again with --target c")
+
+
+def test_limits_are_held_and_nothing_is_written(network, tmp_path) -> None:
+    for option, wording in (("--ram", "bytes of memory while it is computed"), ("--flash", "the constants take")):
+        message = error_of(
+            "export", network, "--target", "c", "--precision", "int8", option, 10, "--out", tmp_path, "--samples", 2
+        )
+        assert wording in message
+        assert f"{option} 10" in message
+    assert not any(tmp_path.iterdir())
+
+
+def test_half_precision_is_left_out_or_refused(network, tmp_path) -> None:
+    arguments = ("--precision", "float16", "--out", tmp_path, "--samples", 2)
+    assert "C has no half precision" in error_of("export", network, "--target", "c", *arguments)
+    result = offramp("export", network, "--target", "c", "--target", "onnx", *arguments)
+    assert "leaving out c float16" in result.stderr
+    assert [path.suffix for path in (tmp_path / "c_net").glob("c_net*")] == [".onnx"]
+
+
+def test_an_integer_border_is_verified(network, tmp_path) -> None:
+    document = document_of(
+        "deploy",
+        network,
+        "--target",
+        "c",
+        "--precision",
+        "int8",
+        "--integer-io",
+        "--no-measure",
+        "--out",
+        tmp_path,
+        *QUICK,
+    )
+    (row,) = document["artifacts"]
+    assert row["verified"]
+    assert row["exact_samples"] == 6
+    assert "const int8_t *" in (tmp_path / "c_net" / "c_net.h").read_text()
