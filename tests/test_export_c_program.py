@@ -273,3 +273,47 @@ def test_threads_give_the_same_bits(kernels, tmp_path) -> None:
         sample = {"input_1": samples_of((1, 3, 37, 37), count=1)[0][0].numpy()}
         alone, together = (CSession(path, threads, kernels).run(sample) for threads in (1, 3))
         assert all(np.array_equal(ours, theirs) for ours, theirs in zip(alone.values(), together.values()))
+
+
+class SignNetwork(nn.Module):
+    """A Boolean threshold network: weights of -1, 0 and +1 with odd supports, so that no sum is 0."""
+
+    def __init__(self, sign):
+        super().__init__()
+        self.sign = sign
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in ((12, 20), (20, 20), (20, 6)))
+        draw = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.bias.zero_()
+                layer.weight.zero_()
+                for row in layer.weight:
+                    places = torch.randperm(len(row), generator=draw)[:3]
+                    row[places] = torch.randint(0, 2, (3,), generator=draw).float() * 2 - 1
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = self.sign(layer(x))
+        return x
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "sign",
+    [torch.sign, lambda x: torch.where(x >= 0, 1.0, -1.0), lambda x: 2 * (x > 0).float() - 1],
+    ids=["sign", "where", "compare"],
+)
+def test_boolean_threshold_networks_give_the_same_signs(sign, tmp_path) -> None:
+    network = SignNetwork(sign).eval()
+    captured = capture(network, (torch.ones(1, 12),), ("x",), ("y",))
+    path = tmp_path / "net.c"
+    program = to_program(captured.module, captured.example_inputs)
+    to_c(program, path, input_names=("x",), output_names=("y",), precision="float32")
+    session = CSession(path)
+    for (x,) in samples_of((1, 12), count=50):
+        signs = torch.where(x >= 0, 1.0, -1.0)
+        with torch.no_grad():
+            wanted = network(signs).numpy()
+        found = session.run({"x": signs.numpy()})["y"]
+        assert np.array_equal(found, wanted)
+        assert set(np.unique(found)) <= {-1.0, 1.0}

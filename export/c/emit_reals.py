@@ -7,7 +7,7 @@ from ...quant.integer.operations import FloatOperation
 from ...quant.integer.values import Kind, Value
 from ...quant.integer.windows import average_counts, convolution_window, pool_window
 from . import real_operators
-from .emission import Emission, emit, images, works_in_place
+from .emission import C_TYPE, Emission, emit, images, works_in_place
 from .emit_layers import geometry_of
 from .loops import INDICES, in_order, nest
 from .real_operators import aten
@@ -38,7 +38,7 @@ def _loop(operation: FloatOperation, out: Emission, names: str, body: str) -> No
     """Loops around a statement in which letters stand for the inputs' elements."""
     loops = out.walk(operation.output, *operation.inputs)
     lines = [
-        f"const float {name} = {out.pointer(value)}[{loops.offset(place + 1)}];"
+        f"const {C_TYPE[value.kind]} {name} = {out.pointer(value)}[{loops.offset(place + 1)}];"
         for place, (name, value) in enumerate(zip(names, operation.inputs))
     ]
     out.need("math")

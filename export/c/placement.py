@@ -77,7 +77,7 @@ class _Placing:
     def _lies_alike(self, one: Value, other: Value) -> bool:
         """Whether element after element of two values has the same place and size."""
         orders = self.orders[one.name], self.orders[other.name]
-        same = one.shape == other.shape and orders[0] == orders[1]
+        same = one.kind is other.kind and one.shape == other.shape and orders[0] == orders[1]
         return same and bytes_of(one, orders[0]) == bytes_of(other, orders[1])
 
     def _last_reads(self) -> dict[str, int]:

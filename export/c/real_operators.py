@@ -61,6 +61,13 @@ OF_ONE: dict[Any, Expression] = {
     aten.cos.default: lambda: "cosf(x)",
     aten.erf.default: lambda: "erff(x)",
     aten.pow.Tensor_Scalar: _power,
+    aten.sign.default: lambda: "(float)((x > 0.0f) - (x < 0.0f))",
+    aten.ge.Scalar: lambda limit: f"x >= {real(limit)}",
+    aten.gt.Scalar: lambda limit: f"x > {real(limit)}",
+    aten.le.Scalar: lambda limit: f"x <= {real(limit)}",
+    aten.lt.Scalar: lambda limit: f"x < {real(limit)}",
+    aten.where.Scalar: lambda yes, no: f"x ? {real(yes)} : {real(no)}",
+    aten.to.dtype: lambda dtype, *_: "(float)x" if dtype is torch.float32 else "(int32_t)x",
 }
 # Operator -> an expression of `a` and `b`.
 OF_TWO: dict[Any, str] = {
