@@ -15,10 +15,11 @@ from ..errors import UnsupportedOperator
 from ..quant.capture import module_paths
 from ..quant.graph import module_path
 from ..storage import atomic_path
-from .artifact import Artifact, TensorSpec, is_quantized
+from .artifact import Artifact, is_quantized
 from .code_bits import describe_weights, weight_bits
 from .litert_layouts import teach_layouts
 from .quiet import quiet_process
+from .specs import border_specs
 from .tflite_averages import average_by_products, name_averages
 from .tflite_elu import restore_elu
 from .tflite_few_bits import FORMS, insert_edges, open_edges, pack_linear
@@ -75,7 +76,7 @@ def to_tflite(
     # A tensor with a number behind a value's name is that value on its way, in another layout for example.
     modules = {name: paths[base] for name in tensor_names(model) if (base := name.partition("/")[0]) in paths}
     modules |= {value: paths.get(name, "") for value, name in values.items()}
-    inputs, outputs = _specs(program, input_names, output_names)
+    inputs, outputs = border_specs(program, input_names, output_names)
     border = "int8" if integer_io and is_quantized(precision) else "float32"
     details = {"signature": "serving_default", "border": border}
     if any(count < 8 for count in bits.values()):
@@ -115,24 +116,6 @@ def _convert(program: torch.export.ExportedProgram, input_names: tuple[str, ...]
 def _example(node: Node) -> torch.Tensor:
     value = node.meta["val"]
     return torch.zeros(value.shape, dtype=value.dtype)
-
-
-def _specs(
-    program: torch.export.ExportedProgram, input_names: tuple[str, ...], output_names: tuple[str, ...]
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    user_inputs = set(program.graph_signature.user_inputs)
-    inputs = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in user_inputs]
-    outputs = next(node for node in program.graph.nodes if node.op == "output").args[0]
-
-    def spec(name: str, node: Node) -> TensorSpec:
-        value = node.meta["val"]
-        dtype = str(value.dtype).removeprefix("torch.").replace("int64", "int32")
-        return TensorSpec(name, tuple(value.shape), dtype)
-
-    return (
-        tuple(spec(name, node) for name, node in zip(input_names, inputs)),
-        tuple(spec(name, node) for name, node in zip(output_names, outputs)),
-    )
 
 
 def _append_files(path: Path, labels: tuple[str, ...], metadata: dict[str, str]) -> None:

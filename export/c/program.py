@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch.export import ExportedProgram
-from torch.fx import Node
 
 from ...errors import BadInput
 from ...quant.capture import module_paths
 from ...quant.integer.lowering import integer_program
 from ...storage import atomic_path
-from ..artifact import Artifact, TensorSpec, is_quantized
+from ..artifact import Artifact, is_quantized
+from ..specs import border_specs
 
 # Each says how some operations are written, by registering them with `emit`.
 from . import emit_codes, emit_layers, emit_moves, emit_reals, emit_signs  # noqa: F401
@@ -84,7 +84,7 @@ def to_c(
         "constant_bytes": str(sum(found.constant_bytes.values())),
         "function": f"{found.name}_run",
     }
-    inputs, outputs = _specs(program, input_names, output_names)
+    inputs, outputs = border_specs(program, input_names, output_names)
     return Artifact("c", precision, path, inputs, outputs, module_paths(program), details)
 
 
@@ -121,22 +121,3 @@ def _check_limits(found: Source, ram: int | None, flash: int | None) -> None:
             f"{largest}: the constants take {total:,} bytes, more than --flash {flash:,}, this one "
             f"{found.constant_bytes[largest]:,} of them; take fewer channels, or ±1 weights with --scheme binary"
         )
-
-
-def _specs(
-    program: ExportedProgram, input_names: tuple[str, ...], output_names: tuple[str, ...]
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """The border in real numbers, as for every target."""
-    users = set(program.graph_signature.user_inputs)
-    inputs = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in users]
-    outputs = next(node for node in program.graph.nodes if node.op == "output").args[0]
-
-    def spec(name: str, node: Node) -> TensorSpec:
-        value = node.meta["val"]
-        dtype = str(value.dtype).removeprefix("torch.").replace("int64", "int32")
-        return TensorSpec(name, tuple(value.shape), dtype)
-
-    return (
-        tuple(spec(name, node) for name, node in zip(input_names, inputs)),
-        tuple(spec(name, node) for name, node in zip(output_names, outputs)),
-    )
