@@ -17,7 +17,7 @@ from offramp.sources import find_samples, find_source
 
 sys.path.append(str(Path(__file__).parent))
 
-TARGETS = tuple(SUFFIX)
+TARGETS = tuple(target for target in SUFFIX if target != "c")  # faults in C: test_runtime_c.py
 LAYER, BUFFER = "stages.1.0.features.fc1", "stages_1_0_features_fc1"
 INPUTS, OUTPUTS = ("image",), ("logits",)
 
