@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,15 +13,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from offramp.export.c.kernels import source_of
 from offramp.export.c.packing_binary import pack_activations, pack_limits, pack_signs
 
-KERNELS = Path(__file__).resolve().parent.parent / "export" / "c" / "kernels"
+sys.path.append(str(Path(__file__).parent))
+from cortex_m import START, compile_flags, emulator
+
 FLAGS = {
     "portable": [],
     "avx2": ["-mavx2"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vpopcntdq"],
-    "neon": [],
 }
+PORTABLE_AARCH64 = ["-U__ARM_NEON"]  # as if the processor had no vectors
 CPU_FLAGS = {"avx2": {"avx2"}, "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq"}}
 WARNINGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
 EXPORTED = """
@@ -28,7 +32,6 @@ void call_bits(const geometry *shape, const uint64_t *weights, const int32_t *li
 void call_codes(const geometry *shape, const uint64_t *weights, const int32_t *bias, const float *multiplier,
                 const int32_t *range, const uint64_t *in, int8_t *out);
 void call_sign(const int8_t *in, int32_t pixels, int32_t channels, const int16_t *least, uint64_t *out);
-void call_unpack(const uint64_t *in, int32_t pixels, int32_t channels, int8_t *out);
 void call_pool(const geometry *shape, const uint64_t *in, uint64_t *out);
 
 void call_bits(const geometry *shape, const uint64_t *weights, const int32_t *limit, const uint64_t *in, uint64_t *out)
@@ -47,11 +50,6 @@ void call_codes(const geometry *shape, const uint64_t *weights, const int32_t *b
 void call_sign(const int8_t *in, int32_t pixels, int32_t channels, const int16_t *least, uint64_t *out)
 {
     run_sign(in, pixels, channels, least, out);
-}
-
-void call_unpack(const uint64_t *in, int32_t pixels, int32_t channels, int8_t *out)
-{
-    run_unpack(in, pixels, channels, out);
 }
 
 void call_pool(const geometry *shape, const uint64_t *in, uint64_t *out)
@@ -242,14 +240,10 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
 
 
-def source_of(variant: str, program: bool = False) -> str:
-    """The fragments of one instruction set in order, as an exporter would lay them out."""
-    names = ["types", "requantize", "conv_binary_types", "conv_binary_regions"]
-    names += ["conv_binary_table_avx2"] if variant == "avx2" else []
-    names += [f"conv_binary_count_{variant}", f"conv_binary_bits_{variant}", f"conv_binary_int8_{variant}"]
-    names += ["conv_binary_bits", "conv_binary_int8", "binary_sign", "binary_max_pool", "binary_unpack"]
-    parts = [(KERNELS / f"{name}.c").read_text() for name in names]
-    return "\n".join([*parts, EXPORTED, *([PROGRAM] if program else [])])
+def driver(program: bool = False) -> str:
+    """The kernels as a network has them, and what calls them."""
+    kernels = source_of(["conv_binary_bits", "conv_binary_int8", "binary_sign", "binary_max_pool"])
+    return "\n".join([kernels, EXPORTED, *([PROGRAM] if program else [])])
 
 
 def compile_c(source: str, compiler: str, flags: list[str], target: Path) -> Path:
@@ -273,7 +267,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     need_cpu(request.param)
     target = tmp_path_factory.mktemp("binary") / f"{request.param}.so"
     flags = [*WARNINGS, *FLAGS[request.param], "-shared", "-fPIC"]
-    return ctypes.CDLL(str(compile_c(source_of(request.param), "cc", flags, target)))
+    return ctypes.CDLL(str(compile_c(driver(), "cc", flags, target)))
 
 
 def guarded(count: int, dtype: type) -> np.ndarray:
@@ -311,18 +305,15 @@ def test_convolutions_equal_the_reference(library, shape, seed) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 8, 31, 63, 64, 65, 130])
-def test_sign_packs_and_unpack_returns(library, channels) -> None:
+def test_sign_packs(library, channels) -> None:
     rng = np.random.default_rng(channels)
     codes = rng.integers(-128, 128, (13, channels)).astype(np.int8)
     least = rng.choice(np.array([-128, -127, -1, 0, 1, 127, 128], np.int16), channels)
-    expected = np.where(codes >= least, 1, -1).astype(np.int8)
-    packed, unpacked = pack_activations(expected), guarded(codes.size, np.int8)
+    packed = pack_activations(np.where(codes >= least, 1, -1).astype(np.int8))
     out = guarded(packed.size, np.uint64)
     call(library.call_sign, codes, 13, channels, least, out[64:])
     np.testing.assert_array_equal(out[64:-64].reshape(packed.shape), packed)
-    call(library.call_unpack, packed, 13, channels, unpacked[64:])
-    np.testing.assert_array_equal(unpacked[64:-64].reshape(codes.shape), expected)
-    assert (out[-64:] == 0x5A).all() and (unpacked[-64:] == 0x5A).all()
+    assert (out[-64:] == 0x5A).all()
 
 
 @settings(deadline=None, max_examples=25)
@@ -386,88 +377,33 @@ def run_on_file(command: list[str], folder: Path, environment: dict[str, str] | 
 def test_no_access_outside_an_array_and_no_undefined_behaviour(variant, tmp_path) -> None:
     need_cpu(variant)
     flags = [*WARNINGS, *FLAGS[variant], "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    program = compile_c(source_of(variant, program=True), "cc", flags, tmp_path / "program")
+    program = compile_c(driver(program=True), "cc", flags, tmp_path / "program")
     run_on_file([str(program)], tmp_path, {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
 
 
 def test_clang_compiles_without_a_warning(tmp_path) -> None:
     for variant in ("portable", "avx2", "avx512"):
-        flags = [*WARNINGS, *FLAGS[variant], "-Wno-unused-function", "-shared", "-fPIC"]  # not all of requantize.c
-        compile_c(source_of(variant), "clang", flags, tmp_path / f"{variant}.so")
+        flags = [*WARNINGS, *FLAGS[variant], "-shared", "-fPIC"]
+        compile_c(driver(), "clang", flags, tmp_path / f"{variant}.so")
 
 
 @pytest.mark.parametrize("variant", ["neon", "portable"])
 def test_emulated_aarch64_gives_the_same_bytes(variant, tmp_path) -> None:
     if shutil.which("qemu-aarch64") is None:
         pytest.skip("not run: no qemu-aarch64 on PATH")
-    flags = [*WARNINGS, *FLAGS[variant], "-static"]
-    program = compile_c(source_of(variant, program=True), "aarch64-linux-gnu-gcc", flags, tmp_path / "program")
+    flags = [*WARNINGS, *(PORTABLE_AARCH64 if variant == "portable" else []), "-static"]
+    program = compile_c(driver(program=True), "aarch64-linux-gnu-gcc", flags, tmp_path / "program")
     run_on_file(["qemu-aarch64", str(program)], tmp_path)
-
-
-START = """
-#include <stdlib.h>
-extern uint32_t data_begin[], data_end[], data_source[], bss_begin[], bss_end[], stack_top[];
-extern void initialise_monitor_handles(void);
-void _init(void);
-void _fini(void);
-void reset(void);
-int main(void);
-
-void _init(void)
-{
-}
-
-void _fini(void)
-{
-}
-
-void reset(void)
-{
-    const uint32_t *from = data_source;
-    for (uint32_t *to = data_begin; to < data_end; to++)
-        *to = *from++;
-    for (uint32_t *to = bss_begin; to < bss_end; to++)
-        *to = 0;
-#if defined(__ARM_FP)
-    *(volatile uint32_t *)0xE000ED88u |= 0xF00000u;
-    __asm__ volatile("dsb\\n\\tisb");
-#endif
-    initialise_monitor_handles();
-    exit(main());
-}
-
-__attribute__((section(".vectors"), used)) static void (*const vectors[])(void) = {
-    (void (*)(void))(uintptr_t)stack_top, reset, abort, abort,
-};
-"""
-LINK = """
-MEMORY { code (rx) : ORIGIN = 0x0, LENGTH = 4M  ram (rwx) : ORIGIN = 0x20000000, LENGTH = 4M }
-SECTIONS {
-  .text : { KEEP(*(.vectors)) *(.text*) *(.rodata*) } > code
-  .ARM.exidx : { *(.ARM.exidx*) } > code
-  .data : { data_begin = .; *(.data*) . = ALIGN(4); data_end = .; } > ram AT > code
-  data_source = LOADADDR(.data);
-  .bss : { bss_begin = .; *(.bss*) *(COMMON) . = ALIGN(8); bss_end = .; } > ram
-  end = .;
-  stack_top = ORIGIN(ram) + LENGTH(ram);
-}
-"""
 
 
 @pytest.mark.parametrize("cpu", ["m3", "m4"])
 def test_emulated_cortex_m_gives_the_same_bytes(cpu, tmp_path) -> None:
     if shutil.which("qemu-system-arm") is None:
         pytest.skip("not run: no qemu-system-arm on PATH")
-    floats = ["-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"] if cpu == "m4" else ["-mfloat-abi=soft"]
-    (tmp_path / "link.ld").write_text(LINK)
-    flags = [*WARNINGS, f"-mcpu=cortex-{cpu}", "-mthumb", *floats, "-ffunction-sections", "-nostartfiles"]
-    flags += ["--specs=rdimon.specs", "-T", str(tmp_path / "link.ld"), "-Wl,--gc-sections"]
-    source = source_of("portable", program=True).replace("int main(void)", "int main(void);\nint main(void)") + START
+    source = driver(program=True).replace("int main(void)", "int main(void);\nint main(void)") + START
+    flags = [*WARNINGS, *compile_flags(cpu, tmp_path)]
     program = compile_c(source, "arm-none-eabi-gcc", flags, tmp_path / "program.elf")
-    machine = {"m3": "mps2-an385", "m4": "mps2-an386"}[cpu]
-    command = ["qemu-system-arm", "-machine", machine, "-nographic", "-monitor", "none", "-serial", "none"]
-    run_on_file([*command, "-semihosting-config", "enable=on,target=native", "-kernel", str(program)], tmp_path)
+    run_on_file(emulator(cpu, program), tmp_path)
 
 
 @pytest.mark.parametrize("isa", ["avx2", "avx512"])

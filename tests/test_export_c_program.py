@@ -107,7 +107,7 @@ def _of_variant(source: str, variant: str) -> str:
         "avx512": "-D__AVX512VNNI__ -D__AVX512BW__ -D__AVX512VL__ -D__AVX512VPOPCNTDQ__ -D__AVX2__",
         "avx2": "-D__AVX2__",
         "neon": "-D__ARM_NEON -D__aarch64__",
-        "dsp": "-D__ARM_FEATURE_DSP",
+        "dsp": "-D__ARM_FEATURE_DSP -D__thumb2__",
         "portable": "",
     }[variant].split()
     if shutil.which("cc") is None:

@@ -29,7 +29,7 @@ for _type in (Add, Lookup, Multiply, Slopes):
 @emit.register
 def _(operation: Quantize, out: Emission) -> None:
     y = operation.output.meaning
-    out.need("requantize", "quantize")
+    out.need("quantize")
     steps = real(np.float32(1.0 / y.scale))
     call = f"{{y}} = quantize({{a}}, {steps}, {y.zero_point}, {y.qmin}, {y.qmax});"
     out.loop(operation.output, operation.inputs, call)
@@ -49,7 +49,7 @@ def _(operation: Lookup, out: Emission) -> None:
 
 @emit.register
 def _(operation: Slopes, out: Emission) -> None:
-    out.need("requantize", "slope")
+    out.need("slope")
     x, y = operation.inputs[0].meaning, operation.output.meaning
     name = out.array("float", f"{operation.output.name}_below", operation.below)
     below = Value(name, _along(operation.output.shape, operation.axis), operation.output.kind)
@@ -124,7 +124,7 @@ def _(operation: Mean, out: Emission) -> None:
 
 @emit.register
 def _(operation: AveragePool, out: Emission) -> None:
-    out.need("requantize", "average_pool_int8")
+    out.need("average_pool_int8")
     x, y = operation.inputs[0], operation.output
     counted = operation.divisor or (0 if operation.counts_padding else -1)
     name = out.structure(
@@ -145,7 +145,7 @@ def _(operation: AveragePool, out: Emission) -> None:
 
 @emit.register
 def _(operation: MatrixProduct, out: Emission) -> None:
-    out.need("requantize", "matrix_product_int8")
+    out.need("matrix_product_int8")
     a, b = operation.inputs
     y = operation.output
     rows, depth = a.shape[-2:]
@@ -180,7 +180,7 @@ def _(operation: MatrixProduct, out: Emission) -> None:
 
 @emit.register
 def _(operation: Softmax, out: Emission) -> None:
-    out.need("requantize", "softmax_int8")
+    out.need("softmax_int8")
     x, y = operation.inputs[0], operation.output
     order = out.order(x)
     place = order.index(operation.axis)

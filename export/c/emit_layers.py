@@ -7,9 +7,6 @@ import numpy as np
 from ...quant.integer.operations import Convolution, Linear, Window
 from .emission import Emission, emit, images, scratch_of
 from .packing_int8 import (
-    CONV_FRAGMENTS,
-    DEPTHWISE_FRAGMENTS,
-    LINEAR_FRAGMENTS,
     fold_zero_point,
     pack_depthwise_weights,
     pack_per_channel,
@@ -60,7 +57,7 @@ def _(operation: Convolution, out: Emission) -> None:
         packed = pack_weights(operation.weight, groups, operation.window.dilation[1])
     zero_in = x.meaning.zero_point
     bias = fold_zero_point(operation.bias, operation.weight, zero_in)
-    out.need("requantize", *(DEPTHWISE_FRAGMENTS if depthwise else CONV_FRAGMENTS))
+    out.need("depthwise_int8_*" if depthwise else "conv_int8_run")
     name = out.structure(
         "conv_int8",
         f"{y.name}_layer",
@@ -75,7 +72,8 @@ def _(operation: Convolution, out: Emission) -> None:
         },
     )
     run = out.runner("depthwise_int8" if depthwise else "conv_int8", y.size * operation.weight[0].size)
-    out.lines += images(x, y, out, f"{run}(&{name}, {{a}}, {{y}}, {out.scratch});")
+    scratch = "" if depthwise else f", {out.scratch}"
+    out.lines += images(x, y, out, f"{run}(&{name}, {{a}}, {{y}}{scratch});")
 
 
 @emit.register
@@ -84,7 +82,7 @@ def _(operation: Linear, out: Emission) -> None:
     outputs, inputs = operation.weight.shape
     packed = pack_weights(operation.weight.reshape(outputs, inputs, 1, 1))
     bias = fold_zero_point(operation.bias, operation.weight, x.meaning.zero_point)
-    out.need("requantize", *LINEAR_FRAGMENTS)
+    out.need("linear_int8_run")
     name = out.structure(
         "linear_int8",
         f"{y.name}_layer",

@@ -84,11 +84,14 @@ def _(operation: Upsample, out: Emission) -> None:
 @emit.register
 def _(operation: MaxPool, out: Emission) -> None:
     x, y = operation.inputs[0], operation.output
-    fragment = {Kind.CODES: "max_pool_int8", Kind.REAL: "max_pool_float", Kind.SIGNS: "binary_max_pool"}[x.kind]
+    fragment, run = {
+        Kind.CODES: ("max_pool_int8", "run_max_pool_int8"),
+        Kind.REAL: ("max_pool_float", "run_max_pool_float"),
+        Kind.SIGNS: ("binary_max_pool", "run_max_pool_binary"),
+    }[x.kind]
     out.need(fragment)
-    run = {Kind.CODES: "max_pool_int8", Kind.REAL: "max_pool_float", Kind.SIGNS: "max_pool_binary"}[x.kind]
     shape = out.structure("geometry", f"{y.name}_layer", _fields(geometry_of(x.shape, y.shape, operation.window)))
-    out.lines += images(x, y, out, f"run_{run}(&{shape}, {{a}}, {{y}});")
+    out.lines += images(x, y, out, f"{run}(&{shape}, {{a}}, {{y}});")
 
 
 _GEOMETRY = (

@@ -136,7 +136,7 @@ def _matmul(operation: FloatOperation, out: Emission) -> None:
 
 def _softmax(operation: FloatOperation, out: Emission) -> None:
     x, y = operation.inputs[0], operation.output
-    out.need("math", "softmax_float")
+    out.need("softmax_float")
     order = out.order(x)
     place = order.index(int(operation.arguments[1]) % len(x.shape))
     sizes = in_order(x.shape, order)
@@ -146,7 +146,7 @@ def _softmax(operation: FloatOperation, out: Emission) -> None:
 
 def _layer_norm(operation: FloatOperation, out: Emission) -> None:
     x, y = operation.inputs[0], operation.output
-    out.need("math", "layer_norm")
+    out.need("layer_norm")
     width = int(np.prod(operation.arguments[1]))
     weight, bias = (_pointer(out, _input(operation, place)) for place in (2, 3))
     epsilon = real(float(_given(operation, 4, 1e-5)))  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def _layer_norm(operation: FloatOperation, out: Emission) -> None:
 
 def _group_norm(operation: FloatOperation, out: Emission) -> None:
     x, y = operation.inputs[0], operation.output
-    out.need("math", "group_norm")
+    out.need("group_norm")
     groups = int(operation.arguments[1])
     weight, bias = (_pointer(out, _input(operation, place)) for place in (2, 3))
     epsilon = real(float(_given(operation, 4, 1e-5)))  # type: ignore[arg-type]

@@ -17,19 +17,6 @@ BLOCK = 16
 QUAD = 4
 PATCHES = 4  # as many as a tile of pixels needs on the processor that takes the most at once
 
-# The instruction sets that a compiler may offer, in the order in which the C file asks for them.
-VARIANTS = {
-    "avx512": "defined(__GNUC__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)",
-    "avx2": "defined(__GNUC__) && defined(__AVX2__)",
-    "neon": "defined(__GNUC__) && defined(__ARM_NEON) && defined(__aarch64__)",
-    "dsp": "defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__)",
-    "portable": "",
-}
-# The files of kernels/ that a layer needs, in order, behind types and requantize; `*` stands for one of VARIANTS.
-CONV_FRAGMENTS = ("conv_int8_types", "conv_int8_*", "conv_int8_rows", "conv_int8_run")
-LINEAR_FRAGMENTS = ("conv_int8_types", "conv_int8_*", "conv_int8_rows", "linear_int8_run")
-DEPTHWISE_FRAGMENTS = ("conv_int8_types", "depthwise_int8_*")
-
 
 def _round_up(value: int, step: int) -> int:
     return -(-value // step) * step
@@ -44,7 +31,7 @@ def run_shape(inputs: int, kernel: Sequence[int], groups: int = 1, dilation_w: i
 
 
 def scratch_bytes(inputs: int, kernel: Sequence[int], groups: int = 1, dilation_w: int = 1) -> int:
-    """Bytes of scratch that `run_conv_int8` needs, on any processor; depthwise and linear layers need none."""
+    """Bytes of scratch that `run_conv_int8` needs, on any processor; other layers need none."""
     runs, length = run_shape(inputs, kernel, groups, dilation_w)
     return PATCHES * runs * _round_up(length, QUAD)
 

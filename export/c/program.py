@@ -12,7 +12,6 @@ from torch.export import ExportedProgram
 from ...errors import BadInput
 from ...quant.capture import module_paths
 from ...quant.integer.lowering import integer_program
-from ...storage import atomic_path
 from ..artifact import Artifact, is_quantized
 from ..specs import border_specs
 
@@ -20,6 +19,7 @@ from ..specs import border_specs
 from . import emit_codes, emit_layers, emit_moves, emit_reals, emit_signs  # noqa: F401
 from .layout import lay_out
 from .placement import place
+from .text import write_source
 from .writer import Writer
 
 
@@ -74,10 +74,7 @@ def to_c(
     path = Path(path)
     found = source_of_program(program, path.stem, input_names, output_names, integer_io, metadata)
     _check_limits(found, ram, flash)
-    with atomic_path(path.with_suffix(".h")) as beside:
-        beside.write_text(found.header, encoding="utf-8")
-    with atomic_path(path) as beside:
-        beside.write_text(found.source, encoding="utf-8")
+    write_source(path, found.header, found.source)
     details = {
         "border": "int8" if integer_io and is_quantized(precision) else "float32",
         "arena_bytes": str(found.arena_bytes),

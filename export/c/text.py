@@ -1,9 +1,12 @@
-"""C's identifiers, numbers and arrays as text, the same for the same input."""
+"""C's identifiers, numbers, arrays and files as text, the same for the same input."""
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
+
+from ...storage import atomic_path
 
 _WIDTH = 118
 _RESERVED = frozenset(
@@ -61,6 +64,37 @@ def words_of(codes: np.ndarray) -> np.ndarray:
 def comment_safe(text: str) -> str:
     """Text that cannot end the comment it stands in, on one line."""
     return " ".join(text.split()).replace("*/", "* /").replace("/*", "/ *")
+
+
+def guarded(title: str, macro: str, lines: Sequence[str]) -> str:
+    """A header of these lines, for C and C++, that may be included more than once; `macro` begins its guard."""
+    return "\n".join(
+        [
+            f"/* {title} */",
+            f"#ifndef {macro}_H",
+            f"#define {macro}_H",
+            "",
+            *("#include <stddef.h>", "#include <stdint.h>", ""),
+            *("#ifdef __cplusplus", 'extern "C" {', "#endif", ""),
+            *lines,
+            *("", "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""),
+        ]
+    )
+
+
+def by_condition(parts: Sequence[tuple[str, str]]) -> str:
+    """Texts of which a compiler takes the first whose condition holds; one without a condition takes what is left."""
+    lines: list[str] = []
+    for condition, text in parts:
+        lines += [f"{'#elif' if lines else '#if'} {condition}" if condition else "#else", "", text]
+    return "\n".join([*lines, "#endif", ""])
+
+
+def write_source(path: Path, header: str, source: str) -> None:
+    """Writes NAME.h and NAME.c, each whole or not at all; `path` is that of NAME.c."""
+    for place, text in ((path.with_suffix(".h"), header), (path, source)):
+        with atomic_path(place) as beside:
+            beside.write_text(text, encoding="utf-8")
 
 
 def _whole(kind: str, flat: np.ndarray) -> list[str]:

@@ -9,7 +9,7 @@ from .emission import C_TYPE, Emission, emit, scratch_of
 from .kernels import source_of
 from .layout import Layout
 from .placement import Placement
-from .text import comment_safe, identifier
+from .text import comment_safe, guarded, identifier
 
 _KIND = {Kind.CODES: "int8", Kind.SIGNS: "signs", Kind.REAL: "float32", Kind.WHOLE: "int32"}
 
@@ -70,18 +70,10 @@ class Writer:
     def header(self) -> str:
         borders = (*self.inputs, *self.outputs)
         lengths = [f"#define {self.macro}_{b.name.upper()}_LENGTH {b.value.size}" for b in borders]
-        return "\n".join(
+        return guarded(
+            self.title,
+            self.macro,
             [
-                f"/* {self.title} */",
-                f"#ifndef {self.macro}_H",
-                f"#define {self.macro}_H",
-                "",
-                "#include <stdint.h>",
-                "",
-                "#ifdef __cplusplus",
-                'extern "C" {',
-                "#endif",
-                "",
                 "/* Memory that it computes in, static in the source, and elements of what goes in and out. */",
                 f"#define {self.macro}_ARENA_BYTES {self.placement.size}",
                 *lengths,
@@ -91,14 +83,7 @@ class Writer:
                 *(f" * {comment_safe(border.description)}" for border in borders),
                 " */",
                 f"{self.signature};",
-                "",
-                "#ifdef __cplusplus",
-                "}",
-                "#endif",
-                "",
-                "#endif",
-                "",
-            ]
+            ],
         )
 
     def source(self) -> str:

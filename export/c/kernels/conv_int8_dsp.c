@@ -32,21 +32,6 @@ static const int32_t *prepare_bias(const matrix_int8 *m, int32_t *space)
     return m->bias;
 }
 
-/* As requantize() does it, over all codes, in the rounding mode that processors start with. */
-static inline int8_t code_of(int32_t sum, float multiplier, int32_t zero)
-{
-#if defined(__ARM_FP)
-    float scaled = (float)sum * multiplier, rounded;
-    int32_t code, saturated;
-    __asm__("vcvtr.s32.f32 %0, %1" : "=t"(rounded) : "t"(scaled));
-    memcpy(&code, &rounded, sizeof code);
-    __asm__("ssat %0, #8, %1" : "=r"(saturated) : "r"(__qadd(code, zero)));
-    return (int8_t)saturated;
-#else
-    return requantize(sum, multiplier, zero, -128, 127);
-#endif
-}
-
 /* Most layers use all codes; the others pay for their limits here. */
 static void clamp_codes(const matrix_int8 *m, int8_t *out)
 {
@@ -136,11 +121,11 @@ static __attribute__((noinline)) void multiply_block(patch_pair *p)
         int8_t *out = p->out, *next = out + p->out_step;
         const float first = p->multiplier[0], second = p->multiplier[1];
         const int32_t zero = p->zero;
-        out[0] = code_of(s.x_first, first, zero);
-        next[0] = code_of(s.y_first, first, zero);
+        out[0] = saturated_code(s.x_first, first, zero);
+        next[0] = saturated_code(s.y_first, first, zero);
         if (p->outputs > 1) {
-            out[1] = code_of(s.x_second, second, zero);
-            next[1] = code_of(s.y_second, second, zero);
+            out[1] = saturated_code(s.x_second, second, zero);
+            next[1] = saturated_code(s.y_second, second, zero);
         }
         p->w += 8;
         p->bias += 2;
@@ -208,7 +193,7 @@ static void multiply_one_patch(const matrix_int8 *m, patch_int8 patch, int32_t q
             sum_run(rest, 4, w, 0, sums);
         }
         for (int32_t i = 0; i < 4 && output + i < m->outputs; i++)
-            out[output + i] = code_of(sums[i], m->multiplier[output + i], m->zero);
+            out[output + i] = saturated_code(sums[i], m->multiplier[output + i], m->zero);
         block += (output & 15) == 12 ? 64 * quads - 48 : 16;
     }
 }

@@ -181,11 +181,10 @@ static void run_lanes(const depthwise_lanes *l, const int8_t *in, int32_t top, i
 
 /* in[height][width][channels] to out[out_height][out_width][channels], every channel with a kernel of its own. The last
    sixteen channels may overlap those before them. */
-static void run_depthwise_int8(const conv_int8 *layer, const int8_t *in, int8_t *out, void *scratch)
+static void run_depthwise_int8(const conv_int8 *layer, const int8_t *in, int8_t *out)
 {
     const geometry *g = &layer->shape;
     const int32_t pixels = g->channels <= 8 ? 16 / g->channels : 1, row = g->out_width * g->channels;
-    (void)scratch;
     for (int32_t first = 0; first < g->channels; first += 16) {
         depthwise_lanes l = {.layer = layer, .taps = g->kernel_height * g->kernel_width};
         l.lanes = g->channels < 16 ? pixels * g->channels : 16;

@@ -192,11 +192,10 @@ static void run_lanes(const depthwise_lanes *l, const int8_t *in, int32_t top, i
 }
 
 /* in[height][width][channels] to out[out_height][out_width][channels], every channel with a kernel of its own. */
-static void run_depthwise_int8(const conv_int8 *layer, const int8_t *in, int8_t *out, void *scratch)
+static void run_depthwise_int8(const conv_int8 *layer, const int8_t *in, int8_t *out)
 {
     const geometry *g = &layer->shape;
     const int32_t pixels = g->channels <= 32 ? 64 / g->channels : 1, row = g->out_width * g->channels;
-    (void)scratch;
     for (int32_t channel = 0; channel < g->channels; channel += 64) {
         int32_t left = g->channels - channel;
         depthwise_lanes l = {.layer = layer, .channel = channel, .lanes = left < 64 ? pixels * left : 64};

@@ -104,21 +104,6 @@ static inline channel_sums sum_window(const inner_window *window, int32_t minus_
     return s.sums;
 }
 
-/* As requantize() does it, over all codes. */
-static inline int8_t depthwise_code(int32_t sum, float multiplier, int32_t zero)
-{
-#if defined(__ARM_FP)
-    float scaled = (float)sum * multiplier, rounded;
-    int32_t code, saturated;
-    __asm__("vcvtr.s32.f32 %0, %1" : "=t"(rounded) : "t"(scaled));
-    memcpy(&code, &rounded, sizeof code);
-    __asm__("ssat %0, #8, %1" : "=r"(saturated) : "r"(__qadd(code, zero)));
-    return (int8_t)saturated;
-#else
-    return requantize(sum, multiplier, zero, -128, 127);
-#endif
-}
-
 /* The codes of four channels of `pixels` neighbours in a row of the output. */
 static __attribute__((noinline)) void run_windows(const four_channels *f, inner_window window, int32_t pixels,
                                                   int8_t *out)
@@ -128,10 +113,10 @@ static __attribute__((noinline)) void run_windows(const four_channels *f, inner_
     const int32_t channels = g->channels, pixel_step = g->stride_width * channels, zero = f->layer->zero_out;
     for (; pixels > 0; pixels--, window.x += pixel_step, out += channels) {
         channel_sums sums = sum_window(&window, f->minus_zero, f->bias);
-        out[0] = depthwise_code(sums.a, multiplier[0], zero);
-        out[1] = depthwise_code(sums.b, multiplier[1], zero);
-        out[2] = depthwise_code(sums.c, multiplier[2], zero);
-        out[3] = depthwise_code(sums.d, multiplier[3], zero);
+        out[0] = saturated_code(sums.a, multiplier[0], zero);
+        out[1] = saturated_code(sums.b, multiplier[1], zero);
+        out[2] = saturated_code(sums.c, multiplier[2], zero);
+        out[3] = saturated_code(sums.d, multiplier[3], zero);
     }
 }
 
@@ -187,7 +172,7 @@ static __attribute__((noinline)) void run_window_slowly(const four_channels *f, 
     }
     int32_t all[4] = {sums.a, sums.b, sums.c, sums.d};
     for (int32_t i = 0; i < f->count; i++)
-        out[i] = depthwise_code(all[i], multiplier[i], f->layer->zero_out);
+        out[i] = saturated_code(all[i], multiplier[i], f->layer->zero_out);
 }
 
 /* One row of the output, whose windows start at the image's row `top`. */
@@ -240,12 +225,11 @@ static void clamp_layer(const conv_int8 *layer, int8_t *out)
 
 /* in[height][width][channels] to out[out_height][out_width][channels], every channel with a kernel of its own. The last
    four channels may overlap those before them. */
-static void run_depthwise_int8(const conv_int8 *layer, const int8_t *in, int8_t *out, void *scratch)
+static void run_depthwise_int8(const conv_int8 *layer, const int8_t *in, int8_t *out)
 {
     const geometry *g = &layer->shape;
     four_channels f = {.layer = layer, .count = g->channels < 4 ? g->channels : 4};
     f.minus_zero = (int32_t)((uint32_t)-layer->zero_in << 16 | (uint32_t)(-layer->zero_in & 0xffff));
-    (void)scratch;
     for (int32_t channel = 0; channel < g->channels; channel += 4) {
         f.channel = channel + f.count > g->channels ? g->channels - f.count : channel;
         prepare_channels(&f);

@@ -122,10 +122,9 @@ static inline void run_pixel(const pixel_window *at, int8_t *out)
 }
 
 /* in[height][width][channels] to out[out_height][out_width][channels], every channel with a kernel of its own. */
-static void run_depthwise_int8(const conv_int8 *layer, const int8_t *in, int8_t *out, void *scratch)
+static void run_depthwise_int8(const conv_int8 *layer, const int8_t *in, int8_t *out)
 {
     const geometry *g = &layer->shape;
-    (void)scratch;
     for (int32_t y = 0; y < g->out_height; y++) {
         for (int32_t x = 0; x < g->out_width; x++, out += g->channels) {
             pixel_window at = {layer, in, y * g->stride_height - g->pad_top, x * g->stride_width - g->pad_left};

@@ -6,36 +6,19 @@ functions read lie in a static array, whose places are used again; all others ar
 
 import numpy as np
 
-from ..text import comment_safe, identifier
+from ..text import comment_safe, guarded, identifier
 from .netlist import Netlist
 from .tables import operators
 
 CHUNK = 128  # gates in a function
 _HEADER = """\
-/* {title} */
-#ifndef {macro}_H
-#define {macro}_H
-
-#include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
 #define {macro}_IN_LENGTH {inputs}
 #define {macro}_OUT_LENGTH {outputs}
 #define {macro}_GATES {gates}
 
 /* Computes {bits} samples. A bit is 1 for +1 and 0 for -1: bit s of in[i] is input i of sample s, bit s of out[o] is
    output o of that sample. `in` and `out` do not overlap. It is not to be called while it runs. */
-void {name}_run(const {border} *in, {border} *out);
-
-#ifdef __cplusplus
-}}
-#endif
-
-#endif
-"""
+void {name}_run(const {border} *in, {border} *out);"""
 
 
 def chunked_source(netlist: Netlist, stem: str, chunk: int = CHUNK, bits: int = 32) -> tuple[str, str]:
@@ -49,7 +32,7 @@ def chunked_source(netlist: Netlist, stem: str, chunk: int = CHUNK, bits: int = 
     word, border = f"uint{bits}_t", {32: "int32_t", 64: "uint64_t"}[bits]
     name = identifier(stem).lower()
     title = comment_safe(f"{stem}: {netlist.gates} gates, {netlist.inputs} inputs, {len(netlist.outputs)} outputs")
-    common = {"name": name, "macro": name.upper(), "title": title, "bits": bits, "border": border}
+    common = {"name": name, "macro": name.upper(), "bits": bits, "border": border}
     sizes = {"inputs": netlist.inputs, "outputs": len(netlist.outputs), "gates": netlist.gates}
     places, size = _places(netlist, chunk)
     targets = _targets(netlist, places, border)
@@ -69,7 +52,8 @@ def chunked_source(netlist: Netlist, stem: str, chunk: int = CHUNK, bits: int = 
     for signal in sorted(s for s in targets if s < netlist.first_gate):
         value = f"in[{signal - 1}]" if signal else f"({border})0"
         run += [f"    {target.format(value)};" for target in targets[signal]]
-    return _HEADER.format(**common, **sizes), "\n".join([*parts, *run, "}", ""])
+    header = guarded(title, name.upper(), [_HEADER.format(**common, **sizes)])
+    return header, "\n".join([*parts, *run, "}", ""])
 
 
 def _lines(

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from ..text import comment_safe, identifier
+from ..text import by_condition, comment_safe, guarded, identifier
 from .netlist import Netlist
 from .schedule import WINDOW, Schedule, schedule
 from .tables import calls, used_operands
@@ -22,17 +22,6 @@ VARIANTS = {
 }
 _LONGEST_RUN = (1 << 24) - 1
 _HEADER = """\
-/* {title} */
-#ifndef {macro}_H
-#define {macro}_H
-
-#include <stddef.h>
-#include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
 #define {macro}_INPUTS {inputs}
 #define {macro}_OUTPUTS {outputs}
 #define {macro}_GATES {gates}
@@ -47,14 +36,7 @@ void {name}_run(const uint64_t *in, uint64_t *out, size_t words);
 void {name}_pack(const int8_t *rows, size_t samples, uint64_t *in);
 
 /* {macro}_OUTPUTS * ((samples + 63) / 64) words of {name}_run into rows[s * {macro}_OUTPUTS + o], +1 or -1. */
-void {name}_unpack(const uint64_t *out, size_t samples, int8_t *rows);
-
-#ifdef __cplusplus
-}}
-#endif
-
-#endif
-"""
+void {name}_unpack(const uint64_t *out, size_t samples, int8_t *rows);"""
 _KERNEL = """\
 static value gate_{table}({parameters})
 {{
@@ -115,7 +97,7 @@ def host_source(netlist: Netlist, stem: str, window: int = WINDOW) -> tuple[str,
     planned = schedule(netlist, window)
     name = identifier(stem).lower()
     title = comment_safe(f"{stem}: {netlist.gates} gates, {netlist.inputs} inputs, {len(netlist.outputs)} outputs")
-    words = {"name": name, "macro": name.upper(), "title": title}
+    words = {"name": name, "macro": name.upper()}
     sizes = {"inputs": netlist.inputs, "outputs": len(netlist.outputs), "gates": netlist.gates}
     literals = 2 * planned.slots[netlist.outputs] + netlist.inverted
     parts = [
@@ -132,7 +114,7 @@ def host_source(netlist: Netlist, stem: str, window: int = WINDOW) -> tuple[str,
         _text("pack"),
         _RUN.format(**words),
     ]
-    return _HEADER.format(**words, **sizes), "\n".join(parts)
+    return guarded(title, name.upper(), [_HEADER.format(**words, **sizes)]), "\n".join(parts)
 
 
 def _gates(netlist: Netlist, planned: Schedule) -> list[str]:
@@ -207,15 +189,8 @@ def _words(name: str, kind: str, words: np.ndarray) -> str:
 
 
 def _variants(name: str, conditions: dict[str, str]) -> str:
-    """A fragment for each instruction set, of which the compiler takes the first that it has."""
-    lines: list[str] = []
-    for variant, condition in conditions.items():
-        lines += [
-            f"{'#elif' if lines else '#if'} {condition}" if condition else "#else",
-            "",
-            _text(f"{name}_{variant}"),
-        ]
-    return "\n".join([*lines, "#endif", ""])
+    """A fragment for each instruction set."""
+    return by_condition([(condition, _text(f"{name}_{variant}")) for variant, condition in conditions.items()])
 
 
 def _text(name: str) -> str:

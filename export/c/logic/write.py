@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ....errors import BadInput
-from ....storage import atomic_path
 from ...artifact import Artifact, TensorSpec
+from ..text import write_source
 from .builder import simplified
 from .chunked import CHUNK, chunked_source
 from .host import host_source
@@ -39,10 +39,7 @@ def write_netlist(netlist: Netlist, path: Path, form: str = "table", chunk: int 
         raise BadInput(f"chunk {chunk}: a function needs at least one gate")
     plain = written_form(netlist)
     header, source = host_source(plain, path.stem) if form == "table" else chunked_source(plain, path.stem, chunk)
-    with atomic_path(path.with_suffix(".h")) as beside:
-        beside.write_text(header, encoding="utf-8")
-    with atomic_path(path) as beside:
-        beside.write_text(source, encoding="utf-8")
+    write_source(path, header, source)
     kind = "uint64" if form == "table" else "int32"
     inputs = (TensorSpec("in", (1, netlist.inputs), kind),)
     outputs = (TensorSpec("out", (1, len(netlist.outputs)), kind),)
