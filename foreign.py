@@ -14,6 +14,7 @@ from .export.artifact import Artifact, TensorSpec
 from .models.data import load_arrays
 from .options import Options, Say
 from .quant.archive import load_exported
+from .runtime.c_session import CSession
 from .runtime.islands import find_islands
 from .runtime.macs import count_file
 from .runtime.memory import peak_of_file
@@ -62,7 +63,7 @@ def describe_file(path: Path) -> dict[str, Any]:
     return {
         **dict.fromkeys(unmeasured),
         "target": session.target,
-        "precision": "int8" if narrow == 8 else f"float{narrow}",
+        "precision": f"float{narrow}" if narrow > 8 else "binary" if narrow == 1 else f"int{narrow}",
         "path": path.name,
         "bytes": artifact.size_bytes,
         "sha256": artifact.sha256,
@@ -72,7 +73,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         "uncounted": list(count.uncounted),
         "parameters": count.parameters,
         "integer_mac_share": islands.integer_mac_share,
-        "islands": [vars(island) for island in islands.islands] if narrow == 8 else [],
+        "islands": [vars(island) for island in islands.islands] if narrow <= 8 else [],
         "peak_activation_bytes": peak_of_file(path).size_bytes,
     }
 
@@ -95,11 +96,13 @@ def _collected(runs: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _plain_outputs(path: Path, session: Session, samples: Samples) -> dict[str, np.ndarray]:
-    """The same file without the engine's optimizations."""
+    """The same file without the engine's optimizations; C in its portable kernels."""
     if session.target == "tflite":
         from .runtime.tflite_session import TfliteSession
 
         return _collected(map(TfliteSession(path, xnnpack=False).run, samples))
+    if session.target == "c":
+        return _collected(map(CSession(path, kernels="portable").run, samples))
     return _collected(map(partial(_from_intermediates, session), samples))
 
 

@@ -101,6 +101,8 @@ def show_board(document: dict[str, Any]) -> None:
         )
     _console.print(table)
     for network in document["networks"]:
+        if network["fault"]:
+            _console.print(f"[red]{network['path']}[/]: {network['fault']}", soft_wrap=True)
         table = _table(f"instructions of {network['path']}", "count", "share")
         for function, instructions in list(network["by_function"].items())[:_DEAREST]:
             table.add_row(function, count_text(instructions), percent_text(instructions / network["instructions"]))

@@ -3,6 +3,7 @@
 import ctypes
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,7 @@ class CSession:
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for inputs by name, real values."""
-        if self._run is None:
-            self._run = getattr(self._library(), self.source.function)
-        return self._called(self._run, inputs)
+        return self._called(self._loaded(), inputs)
 
     def intermediates(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Every value computed on the way, real values by name."""
@@ -61,16 +60,12 @@ class CSession:
 
     def call(self, inputs: dict[str, np.ndarray]) -> Callable[[], None]:
         """The bare C call on fixed inputs, for timing."""
+        return partial(self._loaded(), *self.buffers(inputs)[1])
+
+    def _loaded(self) -> Callable[..., None]:
         if self._run is None:
             self._run = getattr(self._library(), self.source.function)
-        buffers, pointers = self.buffers(inputs)
-        run = self._run
-
-        def call() -> None:
-            run(*pointers)
-
-        call.buffers = buffers  # type: ignore[attr-defined]  # kept alive
-        return call
+        return self._run
 
     def _library(self, trace: bool = False) -> Any:
         """The artifact as a loaded library."""
@@ -92,12 +87,12 @@ class CSession:
         return {value.name: value.real(array) for value, array in zip(self.source.outputs, results)}
 
     def buffers(self, inputs: dict[str, np.ndarray]) -> tuple[list[np.ndarray], list[ctypes.c_void_p]]:
-        """Arrays that the function reads and writes, and pointers to them."""
+        """Arrays that the function reads and writes, and pointers that keep them alive."""
         values = checked_inputs(self.path, self.inputs, inputs)
         given = [value.codes(values[value.name]) for value in self.source.inputs]
         taken = [_empty(value) for value in self.source.outputs]
         buffers = [*given, *taken]
-        return buffers, [ctypes.c_void_p(array.ctypes.data) for array in buffers]
+        return buffers, [array.ctypes.data_as(ctypes.c_void_p) for array in buffers]
 
 
 def _empty(value: Described) -> np.ndarray:

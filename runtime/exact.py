@@ -31,9 +31,6 @@ class ExactCheck:
             return ""
         return f"{self.samples - self.equal} of {self.samples} samples differ from the whole-number arithmetic"
 
-    def __str__(self) -> str:
-        return f"{self.equal} of {self.samples} samples"
-
 
 def compare_exactly(
     program: ExportedProgram,

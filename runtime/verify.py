@@ -20,7 +20,7 @@ from .tflite_compat import CompatibilityUnavailable, run_in_tflite_runtime
 
 LEAST_AGREEMENT = 0.995
 # Largest difference over the outputs' own largest value; int8 is held by codes, scales and agreement instead.
-_TOLERANCE = {"float32": 1e-3, "float16": 5e-2}
+TOLERANCE = {"float32": 1e-3, "float16": 5e-2}
 _LOCATED_ON = 4  # samples on which every operator is compared by itself
 _LEAST_SQNR_DB = 20.0  # outputs that are no class scores agree when the error is below a tenth of the signal
 
@@ -218,7 +218,7 @@ def _faults(
         where = located.module or "the network itself"
         faults.append(f"{where} gives other values than the program from the same inputs ({located.value})")
     size = max((float(np.abs(values).max(initial=0.0)) for values in reference.outputs.values()), default=0.0)
-    tolerance = _TOLERANCE.get(artifact.precision, np.inf) * max(size, 1e-6)
+    tolerance = TOLERANCE.get(artifact.precision, np.inf) * max(size, 1e-6)
     for result in engines:
         if result.agreement is not None and not is_enough(result.agreement, count):
             faults.append(

@@ -1,5 +1,6 @@
 """Networks, samples and quantized programs that several test files share."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from offramp.models.system import find_system
 from offramp.quant.capture import Captured, capture, to_program
 from offramp.quant.program import QuantizedProgram
 from offramp.quant.quantize import quantize
-from offramp.quant.scheme import Scheme
+from offramp.quant.scheme import Scheme, bits_named
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -52,9 +53,11 @@ def captured_system(name: str) -> Captured:
 
 
 @cache
-def quantized_system(name: str) -> QuantizedProgram:
+def quantized_system(name: str, bits: str = "int8") -> QuantizedProgram:
     shapes = find_system(name).input_shapes.values()
-    return quantize(captured_system(name), samples_of(*shapes), QUICK)
+    weights, activations = bits_named(bits)
+    scheme = replace(QUICK, weight_bits=weights, activation_bits=activations)
+    return quantize(captured_system(name), samples_of(*shapes), scheme)
 
 
 def program_of(system: str, precision: str) -> ExportedProgram:

@@ -14,6 +14,7 @@ from offramp.errors import BadInput, UnsupportedOperator
 from offramp.export.c.kernels import ORDER, source_of
 from offramp.export.c.program import source_of_program, to_c
 from offramp.export.c.text import array, identifier, real
+from offramp.foreign import describe_file
 from offramp.quant.capture import capture, to_program
 from offramp.quant.integer.evaluate import evaluate
 from offramp.quant.integer.lowering import integer_program
@@ -61,6 +62,15 @@ def test_a_file_name_becomes_identifiers(small, tmp_path) -> None:
     assert "void my_net_v2_run(const float *input_1, float *output);" in artifact.path.with_suffix(".h").read_text()
 
 
+@needs_compiler
+@pytest.mark.parametrize(("name", "wanted"), [("bireal_xs", "binary"), ("resnet8", "int8")])
+def test_a_file_by_itself_says_its_bits(name, wanted, tmp_path) -> None:
+    row = describe_file(written(quantized_system(name, wanted), tmp_path, name).path)
+    assert row["precision"] == wanted
+    assert row["integer_mac_share"] == 1.0
+    assert row["islands"] == []
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"), [("a.b-c", "a_b_c"), ("2x", "net_2x"), ("float", "float_"), ("é", "value")]
 )
@@ -82,11 +92,11 @@ def test_the_least_int32_is_no_literal() -> None:
 
 @needs_compiler
 @pytest.mark.parametrize("compiler", ["cc", "clang"])
-@pytest.mark.parametrize("name", ["resnet8", "care_xxs", "bireal_xs"])
-def test_sources_compile_without_a_warning(name, compiler, tmp_path) -> None:
+@pytest.mark.parametrize(("name", "bits"), [("resnet8", "int8"), ("care_xxs", "int8"), ("bireal_xs", "binary")])
+def test_sources_compile_without_a_warning(name, bits, compiler, tmp_path) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"not run: {compiler} is not installed")
-    artifact = written(quantized_system(name), tmp_path, name)
+    artifact = written(quantized_system(name, bits), tmp_path, name)
     command = [compiler, *WARNINGS, "-Werror", "-O2", "-march=native", "-c", artifact.path.name, "-o", "net.o"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -5,11 +5,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from offramp.cli import main
 from offramp.devices.boards.emulated import boards, missing_tools
 from offramp.manifest import check_document
+from offramp.onboard import fault_of, holds
+from offramp.runtime.c_compiler import runnable_kernels
 
 sys.path.append(str(Path(__file__).parent))
 from tiny_networks import convnet
@@ -83,6 +86,20 @@ def test_verify_and_profile_take_it_again(deployed) -> None:
     assert alone["artifacts"][0]["macs"] == document["artifacts"][1]["macs"]
 
 
+@pytest.mark.skipif("avx2" not in runnable_kernels(), reason="not run: this processor lacks avx2")
+def test_a_file_by_itself_is_held_against_its_portable_kernels(deployed, tmp_path) -> None:
+    path = tmp_path / "c_net.c"
+    path.with_suffix(".h").write_text((deployed[0] / "c_net.h").read_text())
+    text = (deployed[0] / "c_net.c").read_text().rstrip()
+    path.write_text(text + "\n")
+    assert document_of("verify", path)["artifacts"][0]["verified"]
+    (output,) = deployed[1]["outputs"]
+    wrong = f"#ifdef __AVX2__\n    {output['name']}[0] += 100;\n#endif\n}}\n"
+    path.write_text(text.removesuffix("}") + wrong)
+    (row,) = document_of("verify", path, code=1)["artifacts"]
+    assert row["not_verified_because"].startswith("agrees with its plain engine on ")
+
+
 def test_the_table_says_how_many_samples_are_equal(deployed) -> None:
     text = offramp("verify", deployed[0], "--no-older-runtime").stdout
     assert "samples equal to the whole-number arithmetic, bit for bit: c_net.c 6 of 6" in text
@@ -96,6 +113,7 @@ def test_a_board_gives_the_same_bits(deployed, board) -> None:
     floating, quantized = found["networks"]
     assert quantized["equal_samples"] == quantized["exact_samples"] == 3
     assert floating["exact_samples"] is None
+    assert floating["fault"] == quantized["fault"] == ""
     for entry in found["networks"]:
         assert entry["instructions"] == sum(entry["by_function"].values())
         assert entry["flash_bytes"] > 0
@@ -103,6 +121,18 @@ def test_a_board_gives_the_same_bits(deployed, board) -> None:
     text = offramp("profile", deployed[0], "--on", board, "--samples", 1).stdout
     assert f"c_net on {board}, 1 samples" in text
     assert "run_conv_int8" in text
+
+
+def test_real_numbers_far_from_the_hosts_are_a_fault() -> None:
+    here = {"y": np.linspace(-2, 2, 40, dtype=np.float32).reshape(10, 4)}
+    near, far = {"y": here["y"] + np.float32(1e-4)}, {"y": here["y"] + np.float32(1e-2)}
+    assert fault_of(near, here, is_quantized=False) == ""
+    assert fault_of(far, here, is_quantized=False) == "y differs from the host's by 0.01 where it reaches 2"
+    assert fault_of(far, here, is_quantized=True) == ""
+    assert fault_of({"y": -here["y"]}, here, is_quantized=True) == "y is near the host's on 0.0% of the samples"
+    assert fault_of({"y": here["y"] * np.float32("nan")}, here, is_quantized=False) == "y is NaN or infinite"
+    assert holds({"networks": [{"fault": ""}]})
+    assert not holds({"networks": [{"fault": ""}, {"fault": "y is NaN or infinite"}]})
 
 
 def test_what_a_board_cannot_take_is_refused(deployed, tmp_path) -> None:
