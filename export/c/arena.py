@@ -22,12 +22,23 @@ class Span:
         name: of the value.
         size: in bytes.
         first, last: the operations, by their place, that first write and last read it.
+        element: the C type by which it is read and written.
     """
 
     name: str
     size: int
     first: int
     last: int
+    element: str = "int8_t"
+
+    def may_share(self, other: "Span") -> bool:
+        """Whether both may lie in the same bytes, one after the other.
+
+        A compiler takes accesses by two types to be of different memory, and may move one before the other, unless one
+        of them is a character's (C99, 6.5 paragraph 7).
+        """
+        apart = self.first > other.last or other.first > self.last
+        return apart and (self.element == other.element or "int8_t" in (self.element, other.element))
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class Plan:
 
 
 def plan(spans: Sequence[Span]) -> Plan:
-    """Places spans so that no two that are needed at the same time overlap; the same spans give the same plan."""
+    """Places spans so that only those that may share bytes overlap; the same spans give the same plan."""
     orders = [
         sorted(spans, key=lambda s: (-s.size, s.first, s.name)),
         sorted(spans, key=lambda s: (-(s.last - s.first + 1) * s.size, s.first, s.name)),
@@ -68,7 +79,7 @@ def _placed(order: Sequence[Span]) -> Plan:
         size = _rounded(span.size, ALIGNMENT)
         start = 0
         for low, high, other in sorted(placed, key=lambda entry: entry[:2]):
-            if span.first > other.last or other.first > span.last:
+            if span.may_share(other):
                 continue
             if low - start >= size:
                 break

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ...quant.integer.operations import Operation, Permute, Reshape
 from ...quant.integer.values import Value
 from .arena import Span, plan
-from .emission import bytes_of, scratch_of, works_in_place
+from .emission import C_TYPE, bytes_of, scratch_of, works_in_place
 from .layout import Layout, Order
 
 
@@ -124,7 +124,8 @@ class _Placing:
         for name, start in first.items():
             if name not in self.inputs and name not in outside:
                 found = next(value for value in self.roots.values() if value.name == name)
-                self.spans.append(Span(name, bytes_of(found, self.orders[name]), start, last[name]))
+                size = bytes_of(found, self.orders[name])
+                self.spans.append(Span(name, size, start, last[name], C_TYPE[found.kind]))
 
     def _busiest(self) -> str:
         needed = [
