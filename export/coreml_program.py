@@ -11,7 +11,7 @@ from torch.export.graph_signature import OutputKind, OutputSpec, TensorArgument
 from torch.fx import Node
 
 from ..errors import BadInput, UnsupportedOperator
-from ..quant.graph import module_path
+from ..quant.graph import module_path, stored_names
 
 
 def lower(program: ExportedProgram) -> ExportedProgram:
@@ -56,12 +56,7 @@ def prepare(program: ExportedProgram) -> int:
     """
     program._state_dict = dict(program.state_dict)  # the caller's program keeps its own
     program._constants = dict(program.constants)
-    signature = program.graph_signature
-    targets = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
+    targets = stored_names(program)
     taken = {node.name for node in program.graph.nodes}
     biases = 0
     for node in list(program.graph.nodes):

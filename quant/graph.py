@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
+from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 MASKS = "offramp_masks"  # marks, in a node's meta, the addition that hides attention scores
@@ -37,6 +38,22 @@ def bias_of(module: GraphModule, node: Node) -> Tensor | None:
     """A layer's constant bias in float32, or None."""
     bias = node.args[2] if len(node.args) > 2 else None
     return constant_of(module, bias).float() if isinstance(bias, Node) else None
+
+
+def stored_names(program: ExportedProgram) -> dict[str, str]:
+    """Name of a placeholder -> name of the parameter, buffer or constant behind it; users' inputs have none."""
+    signature = program.graph_signature
+    return {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+
+
+def stored_tensors(program: ExportedProgram) -> dict[str, Tensor]:
+    """Name of a placeholder -> the parameter, buffer or constant behind it."""
+    held = {**program.state_dict, **program.constants}
+    return {placeholder: held[name].detach() for placeholder, name in stored_names(program).items()}
 
 
 def add_constant(module: GraphModule, name: str, value: Tensor) -> str:

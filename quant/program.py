@@ -23,7 +23,7 @@ from .archive import load_exported as load_exported
 from .archive import save_exported
 from .bits import LayerBits
 from .codes import IntegerTensor
-from .graph import module_path
+from .graph import module_path, stored_names, stored_tensors
 from .scheme import Scheme
 
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
@@ -72,21 +72,19 @@ class QuantizedProgram:
 
     def constants(self) -> dict[str, IntegerTensor]:
         """Every integer weight, bias and constant, by the name of its buffer."""
-        state = dict(self.program.state_dict) | dict(self.program.constants)
-        inputs = self.program.graph_signature.inputs_to_buffers | self.program.graph_signature.inputs_to_parameters
-        inputs |= self.program.graph_signature.inputs_to_lifted_tensor_constants
+        names, tensors = stored_names(self.program), stored_tensors(self.program)
         found = {}
         for node in self.program.graph.nodes:
             source = node.args[0] if node.op == "call_function" and node.args else None
-            if not isinstance(source, Node) or source.name not in inputs:
+            if not isinstance(source, Node) or source.name not in names:
                 continue
-            codes = state[inputs[source.name]].numpy()
+            codes = tensors[source.name].numpy()
             if node.target is DEQUANTIZE:
                 scale, zero_point = np.float32(node.args[1]), np.int32(node.args[2])
-                found[inputs[source.name]] = IntegerTensor(codes, np.asarray(scale), np.asarray(zero_point), None)
+                found[names[source.name]] = IntegerTensor(codes, np.asarray(scale), np.asarray(zero_point), None)
             elif node.target is DEQUANTIZE_CHANNELS:
-                scales, zero_points = (state[inputs[arg.name]].numpy() for arg in node.args[1:3])
-                found[inputs[source.name]] = IntegerTensor(codes, scales, zero_points.astype(np.int32), node.args[3])
+                scales, zero_points = (tensors[arg.name].numpy() for arg in node.args[1:3])
+                found[names[source.name]] = IntegerTensor(codes, scales, zero_points.astype(np.int32), node.args[3])
         return found
 
     def activations(self) -> dict[str, Affine]:

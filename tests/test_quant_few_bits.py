@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from offramp.quant.affine import Affine, affine_of_range, code_limits
 from offramp.quant.capture import capture
+from offramp.quant.integer.lowering import integer_program
+from offramp.quant.integer.operations import SignConvolution
 from offramp.quant.program import QUANTIZE, load_program, save_program
 from offramp.quant.quantize import quantize, sign_edge
 from offramp.quant.scheme import Scheme
-from offramp.quant.thresholds import thresholds_of
 from offramp.quant.weights import largest_weight_code, quantize_weight
 from torch import nn
 
@@ -175,22 +176,23 @@ def binary_pair(gain, activation, seed=0):
 def test_one_threshold_a_channel_gives_the_same_sign_on_every_reachable_popcount(gain, activation, seed):
     between = {"identity": nn.Identity(), "hardtanh": nn.Hardtanh(), "prelu": nn.PReLU(16), "relu": nn.ReLU()}
     program = binary_pair(gain, between[activation], seed)
-    (threshold,) = thresholds_of(program)
-    assert threshold.products == 18
+    integers = integer_program(program.program, program.input_names, program.output_names)
+    (layer,) = (o for o in integers.operations if isinstance(o, SignConvolution) and o.at_least is not None)
     weight = program.constants()["0_weight"].codes.reshape(16, 18).astype(np.int64)
     inputs = np.repeat(weight[:, None], 19, axis=1)  # (channels, popcounts, 18)
     for flips in range(19):  # popcount: how many bits differ from the channel's own weights
         inputs[:, flips, :flips] *= -1
     x = torch.from_numpy(inputs.transpose(2, 0, 1)[None].astype(np.float32) * 3)
     seen = watched(program, x)
-    read = next(seen[n.name] for n in program.program.graph.nodes if n.target is QUANTIZE and n.args[4] == 1)
+    read, written = (seen[n.name] for n in program.program.graph.nodes if n.target is QUANTIZE and n.args[4] == 1)
     sums = np.einsum("ok,kcp->ocp", weight, read[0].numpy().astype(np.int64))
     for channel in range(16):
         assert set(sums[channel, channel]) == set(range(-18, 19, 2))
-    ours = np.where(sums >= threshold.at_least.reshape(16, 1, 1), 1, -1)
-    np.testing.assert_array_equal(ours, seen[threshold.sign][0].numpy())
+    ours = np.where(sums >= layer.at_least.reshape(16, 1, 1), 1, -1)
+    np.testing.assert_array_equal(ours, written[0].numpy())
 
 
 def test_a_value_with_other_readers_has_no_threshold():
     program = quantized(small(), IMAGE, weight_bits=8, activation_bits=1)
-    assert thresholds_of(program) == ()
+    integers = integer_program(program.program, program.input_names, program.output_names)
+    assert all(o.at_least is None for o in integers.operations if isinstance(o, SignConvolution))

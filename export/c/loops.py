@@ -29,11 +29,6 @@ class Nest:
         ]
         return " + ".join(terms) or "0"
 
-    @property
-    def innermost(self) -> str:
-        """Name of the innermost loop's index; empty where there is no loop."""
-        return self.indices[len(self.sizes) - 1] if self.sizes else ""
-
     def text(self, body: Sequence[str], indent: int = 4) -> list[str]:
         """The loops around the lines of `body`."""
         lines = []

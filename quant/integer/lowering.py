@@ -12,7 +12,7 @@ from torch.fx import Node
 
 from ...errors import UnsupportedOperator
 from ..affine import Affine
-from ..graph import module_path
+from ..graph import module_path, stored_tensors
 from ..program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
 from . import forms, movements
 from .operations import Dequantize, FloatOperation, IntegerProgram, Operation, Quantize, Sign
@@ -50,7 +50,7 @@ class Lowering:
         self.integer_border = integer_border
         self.operations: list[Operation] = []
         self.inputs: list[Value] = []
-        self._tensors = _constants(program)
+        self._tensors = stored_tensors(program)
         self._codes: dict[Node, Value] = {}
         self._signs: dict[tuple[str, int], Value] = {}
         self._reals: dict[Node, Value] = {}
@@ -183,13 +183,6 @@ class Lowering:
         return self.add(
             FloatOperation(tuple(inputs), output, module_path(node), node.target, tuple(arguments), tuple(is_input))
         )
-
-
-def _constants(program: ExportedProgram) -> dict[str, Tensor]:
-    signature = program.graph_signature
-    names = signature.inputs_to_buffers | signature.inputs_to_parameters | signature.inputs_to_lifted_tensor_constants
-    held = dict(program.state_dict) | dict(program.constants)
-    return {name: held[target].detach() for name, target in names.items()}
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

@@ -1,13 +1,17 @@
 """Operations that are a function of one code, and of its channel: their results for every code."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from .arithmetic import requantize
+from . import sums  # noqa: F401, says how these operations run
 from .operations import Add, Lookup, Multiply, Operation, Slopes
+from .running import run
 from .values import Value
 
 Tables = tuple[np.ndarray, int | None]
+_EVERY_CODE = torch.arange(-128, 128, dtype=torch.int32)
 
 
 def tables_of(operation: Operation) -> Tables | None:
@@ -18,7 +22,7 @@ def tables_of(operation: Operation) -> Tables | None:
     if isinstance(operation, Lookup):
         return operation.table[None], None
     if isinstance(operation, Slopes):
-        return _slopes(operation), operation.axis
+        return _results(replace(operation, axis=0), _EVERY_CODE[None]), operation.axis
     if isinstance(operation, Add | Multiply):
         return _with_constant(operation)
     return None
@@ -27,14 +31,6 @@ def tables_of(operation: Operation) -> Tables | None:
 def moving_input(operation: Operation) -> Value:
     """The input that is no constant."""
     return next(value for value in operation.inputs if value.constant is None)
-
-
-def _slopes(operation: Slopes) -> np.ndarray:
-    x, y = operation.inputs[0].meaning, operation.output.meaning
-    centred = torch.arange(-128, 128) - x.zero_point
-    below = torch.from_numpy(operation.below)[:, None]
-    multiplier = torch.where(centred >= 0, torch.tensor(operation.above, dtype=torch.float32), below)
-    return requantize(centred, multiplier, y.zero_point, y.qmin, y.qmax).to(torch.int8).numpy()
 
 
 def _with_constant(operation: Add | Multiply) -> Tables | None:
@@ -51,12 +47,10 @@ def _with_constant(operation: Add | Multiply) -> Tables | None:
     wide = [axis for axis, size in enumerate(sizes) if size > 1]
     if len(wide) > 1:
         return None
-    theirs = torch.from_numpy(constant.constant.reshape(-1, 1).astype(np.int64)) - constant.meaning.zero_point
-    ours = torch.arange(-128, 128) - moving.meaning.zero_point
-    if isinstance(operation, Add):
-        sums = ours * operation.factors[1 - place] + theirs * operation.factors[place]
-    else:
-        sums = ours * theirs
-    zero = operation.output.meaning.zero_point
-    codes = requantize(sums, operation.multiplier, zero, operation.low, operation.high)
-    return codes.to(torch.int8).numpy(), wide[0] if wide else None
+    theirs = torch.from_numpy(constant.constant.reshape(-1, 1)).to(torch.int32)
+    inputs = (theirs, _EVERY_CODE) if place == 0 else (_EVERY_CODE, theirs)
+    return _results(operation, *inputs), wide[0] if wide else None
+
+
+def _results(operation: Operation, *inputs: torch.Tensor) -> np.ndarray:
+    return run(operation, *inputs).to(torch.int8).numpy()

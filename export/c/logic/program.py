@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from ....errors import BadInput, UnsupportedOperator
-from ....quant.graph import module_path
+from ....quant.graph import module_path, stored_tensors
 from .builder import Builder
 from .layers import integer_rows, sign_layer
 from .netlist import Netlist
@@ -69,14 +69,12 @@ def from_program(program: ExportedProgram, largest: int = 7) -> Netlist:
             f"a logic network has one input and one output, got {len(signature.user_inputs)} and "
             f"{len(signature.user_outputs)}"
         )
-    held = {**program.state_dict, **program.constants}
-    sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    sources |= dict(signature.inputs_to_lifted_tensor_constants)
+    stored = stored_tensors(program)
     reader: _Reader | None = None
     constants: dict[Node, Known] = {}
     for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in sources:
-            constants[node] = held[sources[node.name]]
+        if node.op == "placeholder" and node.name in stored:
+            constants[node] = stored[node.name]
         elif node.op == "placeholder":
             reader = _Reader(Builder(prod(node.meta["val"].shape[1:])), largest)
             constants[node] = reader.inputs()

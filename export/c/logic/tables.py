@@ -10,7 +10,7 @@ from itertools import permutations, product
 # The tables of the three operands themselves.
 VARIABLES = (0xAA, 0xCC, 0xF0)
 FALSE, TRUE = 0x00, 0xFF
-AND, OR, XOR, MAJORITY, PARITY = 0x88, 0xEE, 0x66, 0xE8, 0x96
+MAJORITY, PARITY = 0xE8, 0x96
 SELECT = 0xCA  # c ? b : a
 
 # What a processor does to two whole words at once: on tables, and whether the words may be swapped.
