@@ -17,6 +17,13 @@ from typing import Any
 from .errors import BadInput
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `$OFFRAMP_CACHE`, else `offramp` in `$XDG_CACHE_HOME` or `~/.cache`."""
+    if chosen := os.environ.get("OFFRAMP_CACHE"):
+        return Path(chosen).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "offramp"
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to; on success it is renamed to `path`, on failure removed.

@@ -283,7 +283,7 @@ def main(argv: list[str] | None = None) -> int:
         "benchmark": "logic",
         "ratios": ratios,
         "machine": str(describe_host()),
-        "compiler": compiler_version(tuple(compiler())),
+        "compiler": compiler_version(),
         "circuits": circuits,
         "networks": rows,
         "cortex_m4": small,

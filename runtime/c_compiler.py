@@ -43,9 +43,17 @@ def compiler() -> list[str]:
     raise NoCompiler(f"{wanted}; install one, as with apt-get install gcc, or name one in CC")
 
 
+def compiler_version() -> str:
+    """The compiler's name and version, as `cc 12.2.0`.
+
+    Raises:
+        NoCompiler: there is none.
+    """
+    return _version(tuple(compiler()))
+
+
 @cache
-def compiler_version(command: tuple[str, ...]) -> str:
-    """Its name and version, as `cc 12.2.0`."""
+def _version(command: tuple[str, ...]) -> str:
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
     line = first_line(ValueError(done.stdout or done.stderr or command[0]), 80)
     numbers = re.findall(r"(?<![\w.-])\d+(?:\.\d+)+(?![\w.+-])", line)
@@ -90,7 +98,7 @@ def compile_library(
                 f"{command[0]}: does not know the {kernels} kernels' instruction set ({reason}); take a newer one"
             )
         raise BadInput(f"{sources[0]}: {command[0]} refuses it ({first_line(ValueError(reason))}); export it again")
-    return compiler_version(tuple(command))
+    return _version(tuple(command))
 
 
 def kernel_flags(kernels: str) -> tuple[str, ...]:

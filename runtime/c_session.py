@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .border import checked_inputs
-from .c_compiler import compile_library, compiler, compiler_version
+from .c_compiler import compile_library, compiler_version
 from .c_source import CSource, Described, read_c_source, spec_of
 
 _LISTENER = """\
@@ -35,7 +35,7 @@ class CSession:
         self.source: CSource = read_c_source(self.path)
         self.inputs = tuple(map(spec_of, self.source.inputs))
         self.outputs = tuple(map(spec_of, self.source.outputs))
-        self.engine = f"{compiler_version(tuple(compiler()))} ({kernels} kernels)"
+        self.engine = f"{compiler_version()} ({kernels} kernels)"
         self._run: Callable[..., None] | None = None
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInput
-from .c_compiler import compile_library, compiler, compiler_version
+from .c_compiler import compile_library, compiler_version
 
 _ENTRY = re.compile(r"^void (\w+)_run\(const uint64_t \*in, uint64_t \*out, size_t words\);$", re.M)
 _SIZES = re.compile(r"^#define \w+_(INPUTS|OUTPUTS) (\d+)$", re.M)
@@ -37,7 +37,7 @@ class LogicSession:
         if entry is None or set(sizes) != {"INPUTS", "OUTPUTS"}:
             raise BadInput(f"{header}: is no netlist in table form; write it with form table")
         self.inputs, self.outputs = int(sizes["INPUTS"]), int(sizes["OUTPUTS"])
-        self.engine = f"{compiler_version(tuple(compiler()))} ({kernels} kernels)"
+        self.engine = f"{compiler_version()} ({kernels} kernels)"
         with tempfile.TemporaryDirectory(prefix="offramp-logic-") as folder:
             library = Path(folder) / "network.so"
             compile_library([self.path.resolve()], library, kernels)

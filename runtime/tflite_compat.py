@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInput, OfframpError
-from ..storage import atomic_path
+from ..storage import atomic_path, cache_folder
 from .tflite_graph import TfliteGraph, read_tflite
 from .tflite_session import dequantized, quantized
 
@@ -68,21 +68,20 @@ def ensure_environment() -> Path:
     Raises:
         CompatibilityUnavailable: it cannot be made.
     """
-    pointer = cache_folder() / "environment.txt"
+    pointer = _environments() / "environment.txt"
     python = Path(pointer.read_text(encoding="utf-8").strip()) if pointer.exists() else None
     if python is None or not python.exists():
-        python = _make_environment(cache_folder())
+        python = _make_environment(_environments())
         # Written last, and whole: an interrupted or a second, simultaneous making leaves no half environment in use.
         with atomic_path(pointer) as beside:
             beside.write_text(f"{python}\n", encoding="utf-8")
     return python
 
 
-def cache_folder() -> Path:
-    """`$OFFRAMP_CACHE` or `~/.cache/offramp`, and in it a folder for this runtime, Python and platform."""
-    root = Path(os.environ.get("OFFRAMP_CACHE") or Path.home() / ".cache" / "offramp").absolute()
+def _environments() -> Path:
+    """A folder in the cache for this runtime, Python and platform."""
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}-{sysconfig.get_platform()}"
-    return root / f"tflite-runtime-{VERSION}-{tag}"
+    return cache_folder() / f"tflite-runtime-{VERSION}-{tag}"
 
 
 def _make_environment(parent: Path) -> Path:

@@ -8,7 +8,7 @@ from offramp.devices.boards.emulated import EmulatorUnavailable, boards, missing
 from offramp.devices.boards.emulated.board import Board, Region, cortex_m
 from offramp.devices.boards.emulated.border import read_border, sample_shape
 from offramp.devices.boards.emulated.build import Program, glue, memory_script
-from offramp.devices.boards.emulated.counting import cache_folder, plugin_version, prepare, read_report
+from offramp.devices.boards.emulated.counting import plugin_version, prepare, read_report
 from offramp.devices.boards.emulated.link_map import Piece, Sizes, measure, parse_map
 from offramp.devices.boards.emulated.run import EmulatedRun, crash, pack_inputs, unpack_outputs
 from offramp.devices.boards.emulated.symbols import Function, c_name, function_at, parse_functions
@@ -302,14 +302,6 @@ def test_counts_of_one_name_are_one_count_and_the_harness_has_none(tmp_path, mon
 )
 def test_the_plugin_declares_an_interface_that_qemu_knows(emulator, version):
     assert plugin_version(emulator) == version
-
-
-def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
-    monkeypatch.delenv("OFFRAMP_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "offramp"
-    monkeypatch.setenv("OFFRAMP_CACHE", str(tmp_path / "own"))
-    assert cache_folder() == tmp_path / "own"
 
 
 def test_a_command_that_fails_or_hangs_says_so(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from offramp.errors import BadInput
-from offramp.storage import atomic_folder, atomic_path, read_json, sha256_of, size_bytes_of, write_json
+from offramp.storage import atomic_folder, atomic_path, cache_folder, read_json, sha256_of, size_bytes_of, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -101,3 +101,11 @@ def test_a_folders_hash_knows_names_and_contents(tmp_path) -> None:
     renamed = sha256_of(folder)
     (folder / "Other").write_bytes(b"df")
     assert len({before, renamed, sha256_of(folder)}) == 3
+
+
+def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("OFFRAMP_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "offramp"
+    monkeypatch.setenv("OFFRAMP_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ...runtime.c_compiler import NoCompiler, compiler, compiler_version
+from ...runtime.c_compiler import NoCompiler, compiler_version
 from ...runtime.tflite_compat import CompatibilityUnavailable, ensure_environment
 from .emulated import Board, boards, missing_tools
 from .host import describe_host
@@ -34,7 +34,7 @@ class Finding:
 def examine() -> dict[str, Any]:
     """Everything that offramp can use, tried on this machine."""
     host = describe_host()
-    findings = [check() for check in _CHECKS]
+    findings = [*(check() for check in _CHECKS), *map(_emulated, boards().values())]
     return {"host": asdict(host), "findings": [asdict(finding) for finding in findings]}
 
 
@@ -79,21 +79,18 @@ def _browser() -> Finding:
 
 def _c_compiler() -> Finding:
     try:
-        return Finding("c, compiled and executed", True, compiler_version(tuple(compiler())))
+        return Finding("c, compiled and executed", True, compiler_version())
     except NoCompiler:
         return Finding("c, compiled and executed", False, "no C compiler found", "apt-get install gcc")
 
 
-def _emulated(board: Board) -> Callable[[], Finding]:
-    def check() -> Finding:
-        missing = missing_tools(board)
-        if not missing:
-            return Finding(f"emulated {board.name}", True, board.title)
-        tools, packages = zip(*missing)
-        mend = f"apt-get install {' '.join(dict.fromkeys(packages))}"
-        return Finding(f"emulated {board.name}", False, f"{', '.join(tools)} not found", mend)
-
-    return check
+def _emulated(board: Board) -> Finding:
+    missing = missing_tools(board)
+    if not missing:
+        return Finding(f"emulated {board.name}", True, board.title)
+    tools, packages = zip(*missing)
+    mend = f"apt-get install {' '.join(dict.fromkeys(packages))}"
+    return Finding(f"emulated {board.name}", False, f"{', '.join(tools)} not found", mend)
 
 
 _CHECKS: tuple[Callable[[], Finding], ...] = (
@@ -107,6 +104,5 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _package("coreml, written and evaluated", "coremltools", "coremltools"),
     _native_coreml,
     _c_compiler,
-    *map(_emulated, boards().values()),
     _browser,
 )

@@ -21,6 +21,7 @@ from .simplify import simplify
 from .values import Kind, Value
 
 aten = torch.ops.aten
+_HERE = "the whole-number program"
 
 
 def integer_program(
@@ -167,7 +168,7 @@ class Lowering:
             return moved
         tensor = node.meta.get("val")
         if not isinstance(tensor, Tensor) or node.op != "call_function":
-            raise UnsupportedOperator(str(node.target), module_path(node), "c", "write it another way")
+            raise UnsupportedOperator(str(node.target), module_path(node), _HERE, "write it another way")
         inputs: list[Value] = []
         arguments, is_input = [], []
         for argument in node.args:
@@ -178,7 +179,7 @@ class Lowering:
             else:
                 arguments.append(argument)
         if node.kwargs:
-            raise UnsupportedOperator(f"{node.target} with keywords", module_path(node), "c", "write it another way")
+            raise UnsupportedOperator(f"{node.target} with keywords", module_path(node), _HERE, "write it another way")
         output = Value(self.named(node.name), _shape(tensor), Kind.REAL if tensor.is_floating_point() else Kind.WHOLE)
         return self.add(
             FloatOperation(tuple(inputs), output, module_path(node), node.target, tuple(arguments), tuple(is_input))

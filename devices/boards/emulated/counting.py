@@ -1,7 +1,6 @@
 """Instructions of a network by function, counted by a plugin of QEMU that is compiled at its first use."""
 
 import hashlib
-import os
 import re
 import shutil
 import sysconfig
@@ -9,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....errors import BadInput
-from ....storage import atomic_path
+from ....runtime.c_compiler import NoCompiler, compiler
+from ....storage import atomic_path, cache_folder
 from .build import Program
 from .plugin import SOURCE
 from .toolchain import CommandFailed, EmulatorUnavailable, complaint, run
@@ -75,13 +75,6 @@ def plugin_version(emulator: str) -> int:
     return 2 if major and int(major[1]) >= 9 else 1
 
 
-def cache_folder() -> Path:
-    """`$OFFRAMP_CACHE`, else `offramp` in `$XDG_CACHE_HOME` or in `~/.cache`."""
-    if chosen := os.environ.get("OFFRAMP_CACHE"):
-        return Path(chosen).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "offramp"
-
-
 def _plugin(version: int, folder: Path) -> Path:
     """The compiled plugin, in the cache folder or, where that cannot be written, in `folder`."""
     source = SOURCE.read_bytes()
@@ -94,10 +87,13 @@ def _plugin(version: int, folder: Path) -> Path:
     # macOS asks at link time for what the emulator gives at load time.
     flags += ["-undefined", "dynamic_lookup"] if sysconfig.get_platform().startswith("macosx") else []
     try:
-        run(["cc", *flags, str(SOURCE), "-o", str(made)], folder)
+        command = compiler()
+        run([*command, *flags, str(SOURCE), "-o", str(made)], folder)
+    except NoCompiler as missing:
+        raise EmulatorUnavailable(str(missing)) from missing
     except CommandFailed as failure:
         raise EmulatorUnavailable(
-            f"cc: cannot compile the instruction counter ({complaint(failure.output)})"
+            f"{command[0]}: cannot compile the instruction counter ({complaint(failure.output)})"
         ) from failure
     try:
         with atomic_path(cached) as beside:
