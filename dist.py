@@ -11,6 +11,7 @@ from .runtime.fingerprint import fingerprint_of
 from .runtime.islands import find_islands
 from .runtime.layers import Layer
 from .runtime.macs import MacCount, count_file, count_program
+from .runtime.measurement import Measurement
 from .runtime.memory import peak_of_file
 from .runtime.reference import Reference
 from .runtime.samples import Samples
@@ -71,6 +72,17 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
         "peak_activation_bytes": peak_of_file(artifact.path).size_bytes,
         "board": None,
         "details": artifact.details,
+    }
+
+
+def timing_figures(latency: Measurement, load: Measurement | None) -> dict[str, Any]:
+    """What a measurement on the host adds to an artifact's entry."""
+    spread = latency.spread or {}
+    return {
+        "latency_ms": {"p50": latency.value, **{key: spread[key] for key in ("p90", "p99", "min")}},
+        "noisy": bool(spread["noisy"]),
+        "load_ms": None if load is None else load.value,
+        "board": latency.where,
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .devices.boards.host import measure_on_host
-from .dist import artifact_row, figures_of
+from .dist import artifact_row, figures_of, timing_figures
 from .errors import BadInput
 from .export.artifact import SUFFIX, Artifact, TensorSpec, is_quantized
 from .foreign import describe_file
@@ -99,9 +99,7 @@ def profile_path(path: Path, threads: int, runs: int, seconds: float) -> dict[st
     timed = {name: folder / name for name, row in rows.items() if row["target"] != "coreml"}
     if timed:
         for name, (latency, load) in measure_on_host(timed, threads, runs=runs, seconds=seconds).items():
-            spread = latency.spread or {}
-            rows[name]["latency_ms"] = {"p50": latency.value, **{key: spread[key] for key in ("p90", "p99", "min")}}
-            rows[name] |= {"noisy": bool(spread["noisy"]), "load_ms": load.value, "board": latency.where}
+            rows[name].update(timing_figures(latency, load))
     return document
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import BadInput
-from .export.artifact import FLOAT_PRECISIONS, TARGETS
+from .export.artifact import FLOAT_PRECISIONS, TARGETS, offers
 from .finetune import Finetuning
 from .mixed import Wanted
 from .quant.scheme import Scheme
@@ -69,8 +69,9 @@ class Options:
             unknown = [value for value in chosen if value not in known]
             if unknown or not chosen:
                 raise BadInput(f"{name} {', '.join(unknown) or '(none)'}: unknown; choose from {', '.join(known)}")
-        if self.targets == ("c",) and self.precisions == ("float16",):
-            raise BadInput("float16: C has no half precision; choose float32 or a quantized precision")
+        if not any(offers(target, precision) for target in self.targets for precision in self.precisions):
+            targets, precisions = ", ".join(self.targets), ", ".join(self.precisions)
+            raise BadInput(f"{precisions}: {targets} has no such form; choose float32 or a quantized precision")
         if self.held_out < 1:
             raise BadInput(f"samples to verify on must be 1 or more, got {self.held_out}")
         if self.image_input and not self.bake:

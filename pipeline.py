@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from .devices.boards.host import describe_host, measure_on_host
-from .dist import artifact_row, artifact_stem, document_of
+from .dist import artifact_row, artifact_stem, document_of, timing_figures
 from .errors import BadInput
-from .export.artifact import SUFFIX, Artifact, is_quantized
+from .export.artifact import SUFFIX, Artifact, is_quantized, offers
 from .export.write import write_artifact
 from .finetune import finetune
 from .manifest import write_manifest
@@ -122,8 +122,8 @@ def export_all(
     artifacts = []
     for target in options.targets:
         for precision in options.precisions:
-            if target == "c" and precision == "float16":
-                say("leaving out c float16: C has no half precision")
+            if not offers(target, precision):
+                say(f"leaving out {target} {precision}: it has no such form")
                 continue
             say(f"writing {target} {precision}")
             quantized = programs.quantized if is_quantized(precision) else None
@@ -283,11 +283,7 @@ def _add_latency(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     timed = {row["path"]: row for row in rows if row["target"] != "coreml"}
     found = measure_on_host({path: folder / path for path in timed})
     for path, (latency, load_time) in found.items():
-        spread = latency.spread or {}
-        timed[path]["latency_ms"] = {"p50": latency.value, **{key: spread[key] for key in ("p90", "p99", "min")}}
-        timed[path]["noisy"] = bool(spread["noisy"])
-        timed[path]["load_ms"] = load_time.value
-        timed[path]["board"] = latency.where
+        timed[path].update(timing_figures(latency, load_time))
 
 
 def _check_run(run: Run, source: Source, folder: Path) -> None:

@@ -35,7 +35,9 @@ def section(record: dict[str, Any]) -> str:
         "",
         f"Checked on every input: {'; '.join(f'{name}, {what}' for name, what in record['circuits'].items())}.",
     ]
-    if board:
+    if isinstance(board, str):
+        lines.append(f"Straight-line C on an emulated Cortex-M4: {board}.")
+    else:
         lines += [
             f"On an emulated Cortex-M4 the straight-line form of 1,000 gates takes {board['instructions_a_gate']:.1f}",
             f"instructions a gate for 32 samples, {board['instructions_a_sample']:.0f} a sample, and",

@@ -15,6 +15,11 @@ def is_quantized(precision: str) -> bool:
     return precision not in FLOAT_PRECISIONS
 
 
+def offers(target: str, precision: str) -> bool:
+    """Whether a target has a form of a precision: C99 has no half precision."""
+    return (target, precision) != ("c", "float16")
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """An input or output: the user's own name, its shape (None where it may vary) and its NumPy dtype name."""

@@ -82,6 +82,7 @@ def test_verify_and_profile_take_it_again(deployed) -> None:
     assert [row["exact_samples"] for row in again["artifacts"]] == [None, document["data"]["samples"]]
     timed = document_of("profile", folder, "--runs", 2, "--seconds", 0)
     assert all(row["latency_ms"]["p50"] > 0 for row in timed["artifacts"])
+    assert all(row["load_ms"] is None for row in timed["artifacts"])
     alone = document_of("profile", folder / "c_net.c", "--runs", 2, "--seconds", 0)
     assert alone["artifacts"][0]["macs"] == document["artifacts"][1]["macs"]
 
@@ -160,7 +161,9 @@ def test_limits_are_held_and_nothing_is_written(network, tmp_path) -> None:
 
 def test_half_precision_is_left_out_or_refused(network, tmp_path) -> None:
     arguments = ("--precision", "float16", "--out", tmp_path, "--samples", 2)
-    assert "C has no half precision" in error_of("export", network, "--target", "c", *arguments)
+    assert "float16: c has no such form; choose float32 or a quantized precision" in error_of(
+        "export", network, "--target", "c", *arguments
+    )
     result = offramp("export", network, "--target", "c", "--target", "onnx", *arguments)
     assert "leaving out c float16" in result.stderr
     assert [path.suffix for path in (tmp_path / "c_net").glob("c_net*")] == [".onnx"]

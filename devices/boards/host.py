@@ -82,17 +82,17 @@ def measure_on_host(
     inputs: Mapping[str, np.ndarray] | None = None,
     runs: int = 50,
     seconds: float = 1.0,
-) -> dict[str, list[Measurement]]:
+) -> dict[str, tuple[Measurement, Measurement | None]]:
     """Latency and load time of artifacts, run in turn so that noise hits all alike.
 
     Args:
-        paths: name -> artifact, ONNX or TFLite.
+        paths: name -> artifact, ONNX, TFLite or C.
         threads: of the engine; one is pinned to one core.
         inputs: by name, the same for all; drawn from a fixed seed where not given.
         runs, seconds: at least so many timed runs, and so long, for each.
 
     Returns:
-        name -> [latency, load time].
+        name -> (latency of `Session.run`, load time); C is compiled into a program, and so never loaded.
 
     Raises:
         BadInput: an artifact is missing, damaged, or of a kind that has no speed here (Core ML is evaluated operator
@@ -106,11 +106,11 @@ def measure_on_host(
     calls = {name: partial(session.run, feeds[name]) for name, session in sessions.items()}
     found = measure_latency(calls, runs, seconds)
     return {
-        name: [
-            _latency(sessions[name], threads, found[name]),
-            _load_time(sessions[name], threads, Path(paths[name])),
-        ]
-        for name in sessions
+        name: (
+            _latency(session, threads, found[name]),
+            None if session.target == "c" else _load_time(session, threads, Path(paths[name])),
+        )
+        for name, session in sessions.items()
     }
 
 

@@ -117,11 +117,10 @@ class _Layouts:
             found = reshaped_order(source.shape, self.orders[source.name], operation.output.shape)
             assert found is not None
             return found
-        if demand(operation, operation.output) is not None:
-            own = demand(operation, operation.output)
-            assert own is not None
+        own = demand(operation, operation.output)
+        if own is not None:
             return own
-        if _writes_any_order(operation):
+        if isinstance(operation, Quantize | Dequantize):  # loops over the output, in any order
             return self.wishes.get(operation.output.name) or (self.orders[full[0].name] if full else plain(rank))
         wide = [value for value in full if value.shape == operation.output.shape] or full
         return self.orders[wide[0].name] if wide else plain(rank)
@@ -146,11 +145,6 @@ def demand(operation: Operation, value: Value) -> Order | None:
     if isinstance(operation, FloatOperation) and not takes_any_order(operation):
         return channels_last(rank) if lies_channels_last(operation) else plain(rank)
     return None
-
-
-def _writes_any_order(operation: Operation) -> bool:
-    """Whether an operation walks through its output in loops, so that it can write it in any order."""
-    return isinstance(operation, Quantize | Dequantize)
 
 
 def _wishes(program: IntegerProgram) -> dict[str, Order]:

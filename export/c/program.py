@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from ...errors import BadInput
 from ...quant.capture import module_paths
 from ...quant.integer.lowering import integer_program
-from ..artifact import Artifact, is_quantized
+from ..artifact import Artifact, is_quantized, offers
 from ..specs import border_specs
 
 # Each says how some operations are written, by registering them with `emit`.
@@ -69,8 +69,8 @@ def to_c(
         UnsupportedOperator: C has no form of an operator (named with its module path).
         BadInput: the precision is float16, which C99 does not have, or a limit is passed.
     """
-    if precision == "float16":
-        raise BadInput("float16: C99 has no half precision; leave out float16 or the target c")
+    if not offers("c", precision):
+        raise BadInput(f"{precision}: c has no such form; choose float32 or a quantized precision")
     path = Path(path)
     found = source_of_program(program, path.stem, input_names, output_names, integer_io, metadata)
     _check_limits(found, ram, flash)
