@@ -54,6 +54,7 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
         "classes": _numbers(verdict.classes),
         "first_difference": None if first is None else vars(first),
         "exact_samples": None if verdict.exact is None else verdict.exact.equal,
+        "program_exact_samples": None if verdict.exact is None else verdict.exact.program_equal,
         "constants": None
         if constants is None
         else {

@@ -19,7 +19,7 @@ from .runtime.samples import Samples
 from .runtime.session import open_session
 from .runtime.verify import TOLERANCE, closeness_of, is_enough
 
-_FEW = 8  # samples, where the user names no number: an emulator takes a second for some hundred million instructions
+_FEW = 8  # samples, where the user names no number: an emulator is slow
 
 
 def profile_on(board: str, path: Path, count: int | None, say: Say) -> dict[str, Any]:

@@ -11,7 +11,6 @@ where they fall behind from one shape to the next, the processor slowed its floa
 import argparse
 import ctypes
 import json
-import subprocess
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -28,30 +27,25 @@ from ..export.c.packing_binary import pack_activations, pack_limits, pack_signs
 from ..options import Options
 from ..pipeline import export_all, programs_of
 from ..quant.scheme import Scheme
+from ..runtime.c_compiler import compile_library, compiler_version, runnable_kernels
 from ..runtime.latency import Latency, measure_latency
-from ..runtime.onnx_session import OnnxSession
 from ..runtime.samples import random_samples
-from ..runtime.tflite_session import TfliteSession
 from ..sources import SampleSets, Source
+from .bare import bare_call
 
 SHAPES = {"": (256, 14), "_64x56": (64, 56), "_512x7": (512, 7)}  # suffix of the ratios -> channels, height and width
-ISA_FLAGS = {
-    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vpopcntdq"),
-    "avx2": ("-mavx2",),
-}
 _HARNESS = Path(__file__).with_suffix(".c")
 _CHAIN = 5
 _TIMES = 8  # layers in one timed call of ours
 _REGISTER_TURNS = 4000
 
 
-def build_library(isa: str, folder: Path, compiler: str) -> ctypes.CDLL:
+def build_library(isa: str, folder: Path) -> ctypes.CDLL:
     """The kernels for one instruction set and the harness around them."""
     source, library = folder / f"{isa}.c", folder / f"{isa}.so"
     text = source_of(["conv_binary_bits"]) + _HARNESS.read_text(encoding="utf-8")
     source.write_text(text, encoding="utf-8")
-    flags = ["-std=c99", "-O2", *ISA_FLAGS[isa], "-Wno-unused-function", "-shared", "-fPIC"]
-    subprocess.run([compiler, *flags, "-o", str(library), str(source)], check=True)
+    compile_library([source], library, isa, flags=["-Wno-unused-function"])
     return ctypes.CDLL(str(library))
 
 
@@ -64,12 +58,7 @@ def our_layer(library: ctypes.CDLL, channels: int, size: int) -> Callable[[], No
     limit = pack_limits(np.zeros(channels, np.int64), 9 * channels)
     shape = np.array([size, size, channels, size, size, channels, 3, 3, 1, 1, 1, 1, 1, 1], np.int32)
     arrays: list[np.ndarray] = [shape, weights, limit, image, np.zeros_like(image)]
-    pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
-
-    def call(_held: list[np.ndarray] = arrays) -> None:
-        library.time_layer(*pointers, _TIMES)
-
-    return call
+    return partial(library.time_layer, *(array.ctypes.data_as(ctypes.c_void_p) for array in arrays), _TIMES)
 
 
 def peer_calls(channels: int, size: int, folder: Path) -> dict[tuple[str, str, int], Callable[[], object]]:
@@ -86,15 +75,10 @@ def peer_calls(channels: int, size: int, folder: Path) -> dict[tuple[str, str, i
         source = Source(f"chain{layers}", chain, (torch.randn(1, channels, size, size),), ("x",), ("y",), "benchmark")
         samples = random_samples(source.inputs, 4, seed=0)
         programs = programs_of(source, SampleSets(samples, samples), options)
-        value = next(iter(samples))["x"]
+        first = next(iter(samples))
         for artifact in export_all(source, programs, options, folder):
-            if artifact.target == "onnx":
-                session = OnnxSession(artifact.path)._session
-                calls["ort", artifact.precision, layers] = partial(session.run, None, {"x": value})
-            else:
-                opened = TfliteSession(artifact.path)
-                opened.run({"x": value})
-                calls["litert", artifact.precision, layers] = opened._interpreter.invoke
+            engine = {"onnx": "ort", "tflite": "litert"}[artifact.target]
+            calls[engine, artifact.precision, layers] = bare_call(artifact.path, first)
     return calls
 
 
@@ -143,22 +127,19 @@ def _layer_ms(times: dict[Any, Latency], runtime: str, precision: str) -> float:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="timed seconds per variant and shape, at least")
-    parser.add_argument("--compiler", default="cc", help="the C compiler")
     arguments = parser.parse_args(argv)
-    host = describe_host()
-    known = [isa for isa, flag in (("avx512", "avx512_vpopcntdq"), ("avx2", "avx2")) if flag in host.isa]
+    known: list[str] = [kernels for kernels in ("avx512", "avx2") if kernels in runnable_kernels()]
     ratios: dict[str, float] = {}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        libraries = {isa: build_library(isa, Path(folder), arguments.compiler) for isa in known}
+        libraries = {isa: build_library(isa, Path(folder)) for isa in known}
         for suffix in SHAPES:
             found, row = measure(libraries, suffix, arguments.seconds)
             _show(row)
             ratios |= {key: round(value, 3) for key, value in found.items()}
             rows.append(row)
-    version = subprocess.run([arguments.compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    document = {"benchmark": "binary_conv", "ratios": ratios, "machine": str(host)}
-    print(json.dumps({**document, "compiler": version.splitlines()[0], "layers": rows}))
+    document = {"benchmark": "binary_conv", "ratios": ratios, "machine": str(describe_host())}
+    print(json.dumps({**document, "compiler": compiler_version(), "layers": rows}))
     return 0
 
 

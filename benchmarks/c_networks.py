@@ -10,7 +10,6 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ from ..quant.scheme import Scheme
 from ..runtime.c_layers import LayerTime, layer_times
 from ..runtime.c_session import CSession
 from ..runtime.latency import Latency, measure_latency
-from ..runtime.onnx_session import OnnxSession
 from ..runtime.samples import random_samples
-from ..runtime.tflite_session import TfliteSession
 from ..sources import SampleSets, find_source
+from .bare import bare_call
 
 INT8 = ("resnet8", "ds_cnn", "mobilenet_v1_025", "fc_autoencoder")
 BINARY = ("birealnet18",)
@@ -42,13 +40,8 @@ def variants(name: str, bits: int, folder: Path) -> tuple[dict[str, Callable[[],
     calls: dict[str, Callable[[], object]] = {}
     programs = programs_of(source, sets, options)
     for artifact in export_all(source, programs, options, folder):
-        if artifact.target == "onnx":
-            session = OnnxSession(artifact.path)._session
-            calls[f"ort {artifact.precision}"] = partial(session.run, None, first)
-        else:
-            opened = TfliteSession(artifact.path)
-            opened.run(first)
-            calls[f"litert {artifact.precision}"] = opened._interpreter.invoke
+        engine = {"onnx": "ort", "tflite": "litert"}[artifact.target]
+        calls[f"{engine} {artifact.precision}"] = bare_call(artifact.path, first)
     if bits == 1:
         programs = programs_of(source, sets, Options(precisions=("binary",), scheme=Scheme(1, 1, samples=4, **_QUICK)))
     assert programs.quantized is not None

@@ -153,16 +153,17 @@ def zoo(recorded: dict[str, dict[str, Any]]) -> str:
         "## The zoo as C, int8\n",
         "`python -m offramp.benchmarks.zoo --c`. Constants and memory of the generated source; of the held-out samples",
         "(digits where the system was trained, random inputs elsewhere), how many give the output bits of the",
-        "arithmetic in whole numbers, which networks with operators in float do not owe.\n",
-        "| system | constants | memory | equal samples | operators in float | verified |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "arithmetic in whole numbers, which networks with operators in float do not owe; and on how many PyTorch's",
+        "float32 run of the same program gives them.\n",
+        "| system | constants | memory | equal samples | PyTorch's | operators in float | verified |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, entry in recorded.items():
         c = entry.get("c")
         if c is not None:
             lines.append(
                 f"| {name} | {c['constant_bytes'] / 1024:,.0f} KiB | {c['arena_bytes'] / 1024:,.1f} KiB "
-                f"| {c['exact_samples']} of {c['samples']} | {c['float_operators']} "
+                f"| {c['exact_samples']} of {c['samples']} | {c['program_exact_samples']} | {c['float_operators']} "
                 f"| {'yes' if c['verified'] else 'no'} |"
             )
     return "\n".join([*lines, ""])

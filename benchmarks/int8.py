@@ -124,14 +124,20 @@ def enliven(network: nn.Module, shape: Sequence[int]) -> None:
         for name, parameter in network.named_parameters():
             if name.endswith("gamma"):
                 parameter.fill_(0.1)
-        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-        for norm in norms:
-            norm.momentum = None  # a plain average over the batches
-            norm.reset_running_stats()
-        network.train()
-        for _ in range(2):
-            network(torch.randn((8, *shape[1:]), generator=generator))
-        network.eval()
+    measure_norms(network, [(torch.randn((8, *shape[1:]), generator=generator),) for _ in range(2)])
+
+
+def measure_norms(network: nn.Module, batches: Sequence[tuple[torch.Tensor, ...]]) -> None:
+    """Gives batch norms the statistics of these inputs, so that no signal fades on its way; leaves evaluation mode."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = None  # a plain average over the batches
+            module.reset_running_stats()
+    network.train()
+    with torch.no_grad():
+        for batch in batches:
+            network(*batch)
+    network.eval()
 
 
 if __name__ == "__main__":

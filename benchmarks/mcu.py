@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..devices.boards.emulated import EmulatedRun, boards, missing_tools, run_on
 from ..devices.boards.host import describe_host
@@ -28,13 +27,13 @@ from ..errors import BadInput
 from ..export.artifact import Artifact
 from ..export.c.program import to_c
 from ..models.system import System, find_system
-from ..quant.affine import Affine
 from ..quant.capture import capture
 from ..quant.integer.evaluate import evaluate
 from ..quant.integer.lowering import integer_program
 from ..quant.integer.operations import IntegerProgram
 from ..quant.quantize import quantize
 from ..quant.scheme import Scheme
+from .int8 import measure_norms
 from .peer_mcu import TITLE, LinearScale, Peer, compile_peer, missing
 from .results import keep
 
@@ -72,7 +71,8 @@ def prepare(system: System, folder: Path) -> Subject:
     """Quantizes a system with random weights and writes our C of it."""
     torch.manual_seed(0)
     network = system.build()
-    measure_norms(network, [system.example_inputs(seed) for seed in range(64)])
+    columns = zip(*(system.example_inputs(seed) for seed in range(64)))
+    measure_norms(network, [tuple(map(torch.cat, columns))])
     captured = capture(network, system.example_inputs(), None, None)
     quantized = quantize(captured, [system.example_inputs(seed) for seed in range(32)], Scheme())
     inputs, outputs = quantized.input_names, quantized.output_names
@@ -87,10 +87,10 @@ def prepare(system: System, folder: Path) -> Subject:
     )
     meaning = program.inputs[0].meaning
     images = [system.example_inputs(100 + place)[0].numpy() for place in range(_SAMPLES)]
-    samples = np.concatenate([codes_of(values, meaning) for values in images])
+    samples = np.concatenate([meaning.codes(values) for values in images])
     codes = np.concatenate([evaluate(program, [sample[None]])[0].reshape(1, -1) for sample in samples])
     with torch.no_grad():
-        exact = network(torch.from_numpy(meaning_of(samples, meaning))).numpy().reshape(len(samples), -1)
+        exact = network(torch.from_numpy(meaning.real(samples))).numpy().reshape(len(samples), -1)
     return Subject(system.name, program, artifact, samples, codes, exact)
 
 
@@ -122,7 +122,7 @@ def measure(system: System, folder: Path) -> dict[str, Any]:
 
 def figures(run: EmulatedRun, subject: Subject) -> dict[str, Any]:
     """What a run took, and how far its outputs are from the float network's."""
-    outputs = meaning_of(_codes(run), subject.program.outputs[0].meaning)
+    outputs = subject.program.outputs[0].meaning.real(_codes(run))
     noise = float(np.sum(np.square(outputs - subject.exact, dtype=np.float64)))
     signal = float(np.sum(np.square(subject.exact, dtype=np.float64)))
     return {
@@ -143,33 +143,10 @@ def ratios(name: str, rows: list[dict[str, Any]]) -> dict[str, float]:
     return {f"{figure}_{name}": min(row[figure] for row in peers) / ours[figure] for figure in FIGURES}
 
 
-def codes_of(values: np.ndarray, meaning: Affine) -> np.ndarray:
-    """int8 codes of real numbers."""
-    codes = np.rint(values / np.float32(meaning.scale)) + meaning.zero_point
-    return np.clip(codes, meaning.qmin, meaning.qmax).astype(np.int8)
-
-
-def meaning_of(codes: np.ndarray, meaning: Affine) -> np.ndarray:
-    """What int8 codes stand for, float32."""
-    return (codes.astype(np.float32) - meaning.zero_point) * np.float32(meaning.scale)
-
-
 def channels_last(samples: np.ndarray) -> np.ndarray:
     """(N, C, H, W), or (N, C), as (N, numbers of a sample) with the channels of a position side by side."""
     moved = np.moveaxis(samples, 1, -1) if samples.ndim == 4 else samples
     return np.ascontiguousarray(moved).reshape(len(samples), -1)
-
-
-def measure_norms(network: nn.Module, inputs: list[tuple[torch.Tensor, ...]]) -> None:
-    """Gives batch norms the statistics of these inputs, so that no signal fades on its way; leaves evaluation mode."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None  # a plain average over the batches
-        norm.reset_running_stats()
-    network.train()
-    with torch.no_grad():
-        network(*(torch.cat(column) for column in zip(*inputs)))
-    network.eval()
 
 
 def document_of(results: list[dict[str, Any]]) -> dict[str, Any]:

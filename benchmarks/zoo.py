@@ -90,6 +90,7 @@ def record_c(name: str, runs: Path) -> dict[str, Any]:
             "arena_bytes": int(row["details"]["arena_bytes"]),
             "samples": document["data"]["samples"],
             "exact_samples": row["exact_samples"],
+            "program_exact_samples": row["program_exact_samples"],
             "accuracy": row["accuracy"],
             "float_operators": len(document["float_operators"]),
         }

@@ -28,6 +28,15 @@ class Affine:
     def high(self) -> float:
         return (self.qmax - self.zero_point) * self.scale
 
+    def codes(self, real: np.ndarray) -> np.ndarray:
+        """int8 codes of real numbers, as a quantize node computes them: times the scale's float32 inverse."""
+        steps = np.rint(real.astype(np.float32) * np.float32(1.0 / self.scale)) + self.zero_point
+        return np.clip(steps, self.qmin, self.qmax).astype(np.int8)
+
+    def real(self, codes: np.ndarray) -> np.ndarray:
+        """float32 numbers that int8 codes mean, as a dequantize node computes them."""
+        return (codes.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+
 
 # A fused ReLU6 clamps at 6 / scale, which integer kernels hold in int32.
 _LEAST_SCALE = 1e-8

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..export.artifact import TensorSpec
+from ..quant.affine import Affine
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,14 @@ class Described:
     Attributes:
         name, kind, shape: of the program's value; kind is `int8`, `signs`, `float32` or `int32`.
         order: its axes in memory, from the outermost.
-        scale, zero_point: of codes; None for other kinds.
+        meaning: of codes; None for other kinds.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     order: tuple[int, ...]
-    scale: float | None
-    zero_point: int
+    meaning: Affine | None
 
     @property
     def size_bytes(self) -> int:
@@ -50,16 +50,11 @@ class Described:
 
     def real(self, codes: np.ndarray) -> np.ndarray:
         """Codes as the float32 numbers they mean; others as they are."""
-        if self.scale is None:
-            return codes
-        return (codes.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+        return codes if self.meaning is None else self.meaning.real(codes)
 
     def codes(self, real: np.ndarray) -> np.ndarray:
-        """Real numbers as codes, as a quantize node computes them; others as they are."""
-        if self.scale is None:
-            return np.ascontiguousarray(real, self.kind)
-        steps = np.rint(real.astype(np.float32) * np.float32(1.0 / self.scale)) + self.zero_point
-        return np.clip(steps, -128, 127).astype(np.int8)
+        """Real numbers as codes; others as they are."""
+        return np.ascontiguousarray(real, self.kind) if self.meaning is None else self.meaning.codes(real)
 
 
 @dataclass(frozen=True)
@@ -197,11 +192,10 @@ def _calls(source: str) -> tuple[Call, ...]:
 def _described(name: str, kind: str, shape: str, order: str | None, zero: str | None, scale: str | None) -> Described:
     sizes = () if shape == "scalar" else tuple(map(int, shape.split("x")))
     axes = tuple(range(len(sizes))) if order is None else tuple(map(int, order.split()))
-    return Described(
-        name, kind, sizes, axes, None if scale is None else float(scale), -int((zero or "0").replace(" ", ""))
-    )
+    meaning = None if scale is None else Affine(float(scale), -int((zero or "0").replace(" ", "")))
+    return Described(name, kind, sizes, axes, meaning)
 
 
 def spec_of(value: Described) -> TensorSpec:
     """What a session takes or gives for a border value: real numbers where it holds codes."""
-    return TensorSpec(value.name, value.shape, "float32" if value.scale is not None else value.kind)
+    return TensorSpec(value.name, value.shape, "float32" if value.meaning is not None else value.kind)

@@ -1,5 +1,6 @@
 """Holds a C artifact to the program's arithmetic in whole numbers, bit for bit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,14 @@ class ExactCheck:
 
     Attributes:
         samples, equal: compared, and equal in every output.
+        program_equal: samples on which PyTorch's float32 run of the program is equal; None where it was not compared.
         is_owed: whether every one must be equal: no operator computes real numbers on the way.
     """
 
     samples: int
     equal: int
     is_owed: bool
+    program_equal: int | None = None
 
     @property
     def fault(self) -> str:
@@ -38,18 +41,26 @@ def compare_exactly(
     output_names: tuple[str, ...],
     samples: Samples,
     outputs: dict[str, np.ndarray],
+    program_outputs: dict[str, np.ndarray] | None = None,
 ) -> ExactCheck:
     """Computes every sample in whole numbers and compares.
 
     Args:
         program: quantized, its border's names beside it.
         outputs: of the artifact, by name, (N, ...).
+        program_outputs: of PyTorch's run of the program.
     """
     integers = integer_program(program, input_names, output_names)
-    equal = 0
-    for place, sample in enumerate(samples):
-        wanted = evaluate(integers, [sample[name] for name in input_names])
-        found = (outputs[name].reshape(len(samples), -1)[place] for name in output_names)
-        equal += all(np.array_equal(ours.ravel(), theirs) for ours, theirs in zip(wanted, found))
+    wanted = [evaluate(integers, [sample[name] for name in input_names]) for sample in samples]
     is_owed = not any(isinstance(operation, FloatOperation) for operation in integers.operations)
-    return ExactCheck(len(samples), equal, is_owed)
+    equal = _equal_samples(wanted, [outputs[name] for name in output_names])
+    others = None if program_outputs is None else [program_outputs[name] for name in output_names]
+    return ExactCheck(len(samples), equal, is_owed, None if others is None else _equal_samples(wanted, others))
+
+
+def _equal_samples(wanted: Sequence[tuple[np.ndarray, ...]], found: Sequence[np.ndarray]) -> int:
+    """Samples that are the same in every output; `wanted` by sample and output, `found` by output, (N, ...)."""
+    return sum(
+        all(np.array_equal(ours.ravel(), theirs[place].ravel()) for ours, theirs in zip(outputs, found))
+        for place, outputs in enumerate(wanted)
+    )

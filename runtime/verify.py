@@ -99,7 +99,7 @@ def verify_artifact(
     exact = None
     if artifact.target == "c" and quantized is not None:
         names = reference.input_names, reference.output_names
-        exact = compare_exactly(reference.program, *names, samples, outputs)
+        exact = compare_exactly(reference.program, *names, samples, outputs, reference.outputs)
     reasons += [exact.fault] if exact is not None and exact.fault else []
     first = _first_fault(reference, located, constants)
     main = reference.output_names[0]

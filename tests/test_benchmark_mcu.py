@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from offramp.benchmarks import mcu, peer_mcu
+from offramp.benchmarks.int8 import measure_norms
 from offramp.devices.boards.emulated import boards, missing_tools, run_on
 from offramp.errors import BadInput, UnsupportedOperator
-from offramp.quant.affine import Affine
 from offramp.quant.capture import capture
 from offramp.quant.integer.evaluate import evaluate
 from offramp.quant.integer.lowering import integer_program
@@ -66,7 +66,7 @@ def program_of(network: nn.Module) -> IntegerProgram:
 def codes_for(program: IntegerProgram) -> np.ndarray:
     """int8 (3, *shape of the input)."""
     meaning = program.inputs[0].meaning
-    return np.concatenate([mcu.codes_of(x.numpy(), meaning) for (x,) in samples_of(IMAGE, count=3)])
+    return np.concatenate([meaning.codes(x.numpy()) for (x,) in samples_of(IMAGE, count=3)])
 
 
 def row(who: str, instructions: int, flash: int, ram: int) -> dict:
@@ -76,13 +76,6 @@ def row(who: str, instructions: int, flash: int, ram: int) -> dict:
 def test_of_the_peers_variants_each_figure_takes_the_least():
     rows = [row("ours", 100, 10, 4), row("peer", 300, 20, 8), row("peer", 200, 30, 2)]
     assert mcu.ratios("net", rows) == {"instructions_net": 2.0, "flash_net": 2.0, "ram_net": 0.5}
-
-
-def test_codes_are_rounded_and_clipped():
-    meaning = Affine(0.5, 3)
-    codes = mcu.codes_of(np.array([0.0, 0.5, 0.26, 1000, -1000], np.float32), meaning)
-    assert codes.tolist() == [3, 4, 4, 127, -128] and codes.dtype == np.int8
-    assert mcu.meaning_of(codes[:2], meaning).tolist() == [0.0, 0.5]
 
 
 def test_channels_of_a_position_come_to_lie_side_by_side():
@@ -95,7 +88,7 @@ def test_channels_of_a_position_come_to_lie_side_by_side():
 def test_norms_take_the_statistics_of_the_inputs():
     norm = nn.BatchNorm2d(4)
     inputs = samples_of(IMAGE)
-    mcu.measure_norms(nn.Sequential(norm), inputs)
+    measure_norms(nn.Sequential(norm), inputs)
     assert torch.allclose(norm.running_mean, torch.cat([x for (x,) in inputs]).mean((0, 2, 3)), atol=1e-6)
     assert not norm.training
 

@@ -413,7 +413,7 @@ def test_the_benchmark_times_what_it_says(isa, tmp_path) -> None:
     need_cpu(isa)
     if shutil.which("cc") is None:
         pytest.skip("not run: no cc on PATH")
-    library = binary_conv.build_library(isa, tmp_path, "cc")
+    library = binary_conv.build_library(isa, tmp_path)
     image, weights = np.ones((1, 3, 64), np.int8), np.ones((64, 64, 1, 1), np.int8)
     shape, limit = Shape(1, 3, 64, 1, 3, 64, 1, 1), pack_limits(np.full(64, 64), 64)
     out = guarded(3, np.uint64)

@@ -74,3 +74,13 @@ def test_zero_points_of_plain_ranges(low, high, zero_point):
 def test_the_fixed_outputs_span_what_their_functions_give():
     assert (SOFTMAX_OUTPUT.low, SOFTMAX_OUTPUT.high) == (0.0, 255 / 256)
     assert (TANH_OUTPUT.low, TANH_OUTPUT.high) == (-1.0, 127 / 128)
+
+
+@given(st.lists(ends, min_size=1, max_size=40), ends, ends, st.sampled_from([3, 4, 8]))
+def test_codes_and_what_they_mean_are_pytorchs(values, a, b, bits):
+    affine = affine_of_range(min(a, b), max(a, b), bits)
+    real = np.array(values, np.float32)
+    meaning = (affine.scale, affine.zero_point, affine.qmin, affine.qmax, torch.int8)
+    codes = Q.quantize_per_tensor(torch.from_numpy(real), *meaning)
+    np.testing.assert_array_equal(affine.codes(real), codes.numpy())
+    np.testing.assert_array_equal(affine.real(codes.numpy()), Q.dequantize_per_tensor(codes, *meaning).numpy())

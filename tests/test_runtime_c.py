@@ -56,6 +56,7 @@ def test_a_network_is_verified_and_exact(made) -> None:
     verdict = verify_artifact(artifact, reference, samples, program)
     assert verdict.verified, verdict.reasons
     assert (verdict.exact.samples, verdict.exact.equal, verdict.exact.is_owed) == (20, 20, True)
+    assert 0 < verdict.exact.program_equal <= 20
     assert verdict.constants.compared == verdict.constants.identical >= 8
 
 

@@ -151,6 +151,17 @@ def images(x: Value, y: Value, out: Emission, call: str) -> list[str]:
     return [f"    for (int32_t image = 0; image < {batch}; image++)", f"        {call.format(a=a, y=b)}"]
 
 
+def matrices(y: Value, a: Value, b: Value, out: Emission, call: str) -> list[str]:
+    """A call for each matrix of a batch, whose axes lead and broadcast as in PyTorch."""
+    lead = y.shape[:-2]
+    loops = nest(lead, *(out.strides(value, (*lead, *value.shape[-2:]))[:-2] for value in (y, a, b)))
+    pointers = {}
+    for place, (name, value) in enumerate({"y": y, "a": a, "b": b}.items()):
+        offset = loops.offset(place)
+        pointers[name] = out.pointer(value) if offset == "0" else f"{out.pointer(value)} + {offset}"
+    return loops.text([call.format(**pointers)])
+
+
 def value_elements(value: Value, out: Emission) -> int:
     """Elements in memory: words for signs."""
     return bytes_of(value, out.order(value)) // BYTES.get(value.kind, 8)

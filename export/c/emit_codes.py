@@ -17,7 +17,7 @@ from ...quant.integer.operations import (
     Softmax,
 )
 from ...quant.integer.values import Value
-from .emission import Emission, emit, images, works_in_place
+from .emission import Emission, emit, images, matrices, works_in_place
 from .emit_layers import geometry_of
 from .loops import INDICES, in_order, nest
 from .text import real
@@ -168,14 +168,7 @@ def _(operation: MatrixProduct, out: Emission) -> None:
             "high": str(operation.high),
         },
     )
-    lead = y.shape[:-2]
-    strides = [out.strides(value, (*lead, *value.shape[-2:]))[:-2] for value in (y, a, b)]
-    loops = nest(lead, *strides)
-    pointers = [
-        out.pointer(v) if loops.offset(i) == "0" else f"{out.pointer(v)} + {loops.offset(i)}"
-        for i, v in enumerate((y, a, b))
-    ]
-    out.lines += loops.text([f"run_matrix_product_int8(&{name}, {pointers[1]}, {pointers[2]}, {pointers[0]});"])
+    out.lines += matrices(y, a, b, out, f"run_matrix_product_int8(&{name}, {{a}}, {{b}}, {{y}});")
 
 
 @emit.register

@@ -7,7 +7,7 @@ from ...quant.integer.operations import FloatOperation
 from ...quant.integer.values import Kind, Value
 from ...quant.integer.windows import average_counts, convolution_window, pool_window
 from . import real_operators
-from .emission import C_TYPE, Emission, emit, images, works_in_place
+from .emission import C_TYPE, Emission, emit, images, matrices, works_in_place
 from .emit_layers import geometry_of
 from .loops import INDICES, in_order, nest
 from .real_operators import aten
@@ -123,15 +123,8 @@ def _matmul(operation: FloatOperation, out: Emission) -> None:
     if min(len(a.shape), len(b.shape)) < 2:
         raise UnsupportedOperator(f"{operation.target} of a vector", operation.module, "c", "give it two axes")
     out.need("matrix_product_float")
-    lead = y.shape[:-2]
-    strides = [out.strides(value, (*lead, *value.shape[-2:]))[:-2] for value in (y, a, b)]
-    loops = nest(lead, *strides)
-    pointers = [
-        out.pointer(v) if loops.offset(i) == "0" else f"{out.pointer(v)} + {loops.offset(i)}"
-        for i, v in enumerate((y, a, b))
-    ]
     sizes = f"{a.shape[-2]}, {a.shape[-1]}, {b.shape[-1]}"
-    out.lines += loops.text([f"run_matrix_product_float({sizes}, {pointers[1]}, {pointers[2]}, {pointers[0]});"])
+    out.lines += matrices(y, a, b, out, f"run_matrix_product_float({sizes}, {{a}}, {{b}}, {{y}});")
 
 
 def _softmax(operation: FloatOperation, out: Emission) -> None:

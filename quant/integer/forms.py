@@ -13,6 +13,8 @@ from torch.fx import Node
 from ..affine import SOFTMAX_OUTPUT, Affine
 from ..graph import module_path
 from ..program import DEQUANTIZE, DEQUANTIZE_CHANNELS
+from ..rules import RULES
+from ..rules import Kind as RuleKind
 from . import movements
 from .arithmetic import code_of, exponentials, factors_of, multiplier_of, table_of
 from .operations import (
@@ -86,19 +88,14 @@ def _limits_of(node: Node) -> _Limits | None:
     return None
 
 
-_OF_ONE_VALUE = {
-    *(aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default, aten.gelu.default),
-    *(aten.silu.default, aten.elu.default, aten.leaky_relu.default, aten.hardswish.default, aten.hardsigmoid.default),
-    *(
-        aten.sigmoid.default,
-        aten.tanh.default,
-        aten.exp.default,
-        aten.sqrt.default,
-        aten.rsqrt.default,
-        aten.abs.default,
-    ),
-    *(aten.neg.default, aten.pow.Tensor_Scalar, aten.softplus.default, aten.reciprocal.default, aten.erf.default),
-    *(aten.sin.default, aten.cos.default, aten.log.default, aten.mish.default, aten.square.default, aten.selu.default),
+# Functions that a table can hold: those quantized as such, and some that reach codes from a float operator.
+_OF_ONE_VALUE = {operator for operator, rule in RULES.items() if rule.kind is RuleKind.POINTWISE} - {
+    *(aten.prelu.default, aten.softmax.int),  # of a channel, of an axis
+}
+_OF_ONE_VALUE |= {
+    *(aten.exp.default, aten.log.default, aten.sqrt.default, aten.rsqrt.default, aten.abs.default, aten.neg.default),
+    *(aten.pow.Tensor_Scalar, aten.square.default, aten.reciprocal.default, aten.erf.default, aten.sin.default),
+    *(aten.cos.default, aten.softplus.default, aten.mish.default, aten.selu.default),
 }
 
 
