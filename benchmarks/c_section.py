@@ -163,7 +163,7 @@ def zoo(recorded: dict[str, dict[str, Any]]) -> str:
         if c is not None:
             lines.append(
                 f"| {name} | {c['constant_bytes'] / 1024:,.0f} KiB | {c['arena_bytes'] / 1024:,.1f} KiB "
-                f"| {c['exact_samples']} of {c['samples']} | {c['program_exact_samples']} | {c['float_operators']} "
+                f"| {c['exact_samples']} of {c['samples']} | {c.get('program_exact_samples', '–')} | {c['float_operators']} "
                 f"| {'yes' if c['verified'] else 'no'} |"
             )
     return "\n".join([*lines, ""])
