@@ -161,9 +161,9 @@ def zoo(recorded: dict[str, dict[str, Any]]) -> str:
     for name, entry in recorded.items():
         c = entry.get("c")
         if c is not None:
+            exact = f"{c['exact_samples']} of {c['samples']} | {c.get('program_exact_samples', '–')}"
             lines.append(
                 f"| {name} | {c['constant_bytes'] / 1024:,.0f} KiB | {c['arena_bytes'] / 1024:,.1f} KiB "
-                f"| {c['exact_samples']} of {c['samples']} | {c.get('program_exact_samples', '–')} | {c['float_operators']} "
-                f"| {'yes' if c['verified'] else 'no'} |"
+                f"| {exact} | {c['float_operators']} | {'yes' if c['verified'] else 'no'} |"
             )
     return "\n".join([*lines, ""])

@@ -28,6 +28,15 @@ _PLUGIN = "offramp.pytest_plugin"
 pytest_plugins = ["pytester", *({_PLUGIN} - {found.value for found in entry_points(group="pytest11")})]
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder of user's networks that Python can import from."""
+    folder = tmp_path_factory.mktemp("site")
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
 @pytest.fixture(scope="session")
 def care_run(tmp_path_factory) -> Path:
     """`runs/care_xxs`, trained on the digits for a few epochs once in a test run; to be read, never written."""

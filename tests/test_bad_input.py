@@ -16,29 +16,10 @@ from offramp.cli import main
 from offramp.storage import sha256_of
 
 sys.path.append(str(Path(__file__).parent))
+from command_line import error_of
 from tiny_networks import convnet, write_network
 
 QUICK = ("--no-measure", "--no-older-runtime", "--samples", "4", "--calibration-samples", "4")
-
-
-def error_of(*arguments, code=2) -> str:
-    """Runs the command line and returns the one line that it ends with."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.stderr, result.exception)
-    assert result.stdout == ""
-    *progress, last = result.stderr.splitlines()
-    assert all(line.startswith("·") for line in progress), result.stderr
-    assert last.startswith("error: ")
-    return last.removeprefix("error: ")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A folder of user's networks that Python can import from."""
-    folder = tmp_path_factory.mktemp("site")
-    sys.path.insert(0, str(folder))
-    yield folder
-    sys.path.remove(str(folder))
 
 
 @pytest.fixture(scope="module")

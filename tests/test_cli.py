@@ -17,25 +17,13 @@ from offramp.storage import sha256_of, size_bytes_of
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
+from command_line import document_of, offramp
 from tiny_networks import convnet
 
 VERBS = ("deploy", "list", "train", "quantize", "export", "verify", "profile", "check", "report", "doctor")
 QUICK = ("--no-measure", "--no-older-runtime", "--samples", "8", "--calibration-samples", "8")
 ROW = {"target", "precision", "path", "bytes", "sha256", "verified", "accuracy", "agreement", "max_step_difference"}
 ROW |= {"macs", "parameters", "latency_ms", "board"}
-
-
-def offramp(*arguments, code=0):
-    """Runs a verb; progress goes to standard error, line by line, and nothing else does."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert all(line.startswith("·") for line in result.stderr.splitlines()), result.stderr
-    return result.stdout
-
-
-def document_of(*arguments, code=0):
-    """The JSON document on the last line of standard output."""
-    return json.loads(offramp(*arguments, "--json", code=code).splitlines()[-1])
 
 
 @pytest.fixture

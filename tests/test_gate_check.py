@@ -16,17 +16,11 @@ from offramp.manifest import read_manifest, write_manifest
 from offramp.storage import sha256_of, size_bytes_of
 
 sys.path.append(str(Path(__file__).parent))
+from command_line import offramp
 from tiny_networks import convnet
 
 QUICK = ("--no-older-runtime",)
 ARTIFACTS = [f"{target} {precision}" for target in ("onnx", "coreml", "tflite") for precision in ("float32", "int8")]
-
-
-def offramp(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert all(line.startswith("·") for line in result.stderr.splitlines()), result.stderr
-    return result.stdout
 
 
 def document_of(*arguments, code=0):

@@ -1,46 +1,22 @@
 """C through the command line: deployed, verified again, profiled here and on an emulated board, and what is refused."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from offramp.cli import main
 from offramp.devices.boards.emulated import boards, missing_tools
 from offramp.manifest import check_document
 from offramp.onboard import fault_of, holds
 from offramp.runtime.c_compiler import runnable_kernels
 
 sys.path.append(str(Path(__file__).parent))
+from command_line import document_of, error_of, offramp, progress_of
 from tiny_networks import convnet
 
 QUICK = ("--no-older-runtime", "--samples", "6", "--calibration-samples", "8")
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="not run: no C compiler (apt-get install gcc)")
-
-
-def offramp(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.stderr, result.exception)
-    return result
-
-
-def document_of(*arguments, code=0):
-    return json.loads(offramp(*arguments, "--json", code=code).stdout.splitlines()[-1])
-
-
-def error_of(*arguments) -> str:
-    return offramp(*arguments, code=2).stderr.splitlines()[-1].removeprefix("error: ")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    sys.path.insert(0, str(folder))
-    yield folder
-    sys.path.remove(str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +78,7 @@ def test_a_file_by_itself_is_held_against_its_portable_kernels(deployed, tmp_pat
 
 
 def test_the_table_says_how_many_samples_are_equal(deployed) -> None:
-    text = offramp("verify", deployed[0], "--no-older-runtime").stdout
+    text = offramp("verify", deployed[0], "--no-older-runtime")
     assert "samples equal to the whole-number arithmetic, bit for bit: c_net.c 6 of 6" in text
 
 
@@ -119,7 +95,7 @@ def test_a_board_gives_the_same_bits(deployed, board) -> None:
         assert entry["instructions"] == sum(entry["by_function"].values())
         assert entry["flash_bytes"] > 0
         assert entry["ram_bytes"] > 0
-    text = offramp("profile", deployed[0], "--on", board, "--samples", 1).stdout
+    text = offramp("profile", deployed[0], "--on", board, "--samples", 1)
     assert f"c_net on {board}, 1 samples" in text
     assert "run_conv_int8" in text
 
@@ -164,8 +140,8 @@ def test_half_precision_is_left_out_or_refused(network, tmp_path) -> None:
     assert "float16: c has no such form; choose float32 or a quantized precision" in error_of(
         "export", network, "--target", "c", *arguments
     )
-    result = offramp("export", network, "--target", "c", "--target", "onnx", *arguments)
-    assert "leaving out c float16" in result.stderr
+    progress = progress_of("export", network, "--target", "c", "--target", "onnx", *arguments)
+    assert "leaving out c float16" in progress
     assert [path.suffix for path in (tmp_path / "c_net").glob("c_net*")] == [".onnx"]
 
 
