@@ -110,19 +110,24 @@ def test_average_pools_divide_as_pytorch_does(kernel, stride, padding, ceil, cou
     assert (found - wanted).abs().max() <= 0.5 + 1e-4
 
 
-@pytest.mark.parametrize("name", ["resnet8", "ds_cnn", "mobilenet_v1_025", "fc_autoencoder", "care_xxs", "bireal_xs"])
+# Steps of the output, as measured here with one to spare: other processors add up in another order.
+FURTHEST = {"resnet8": 2, "ds_cnn": 2, "mobilenet_v1_025": 7, "fc_autoencoder": 1, "care_xxs": 2, "bireal_xs": 4}
+
+
+@pytest.mark.parametrize("name", FURTHEST)
 def test_the_zoo_computes_what_pytorch_does(name) -> None:
-    """Rounding near a limit may take the other code in a layer; few outputs show it, and by few steps."""
+    """Rounding near a limit may take the other code in a layer: few samples show it at the output, and by few steps."""
     program = quantized_system(name)
     integers = integer_program(program.program, program.input_names, program.output_names)
-    shapes = [value.shape for value in integers.inputs]
-    for sample in samples_of(*shapes, count=4):
-        ours = evaluate(integers, [tensor.numpy() for tensor in sample])
-        for found, wanted, step in zip(ours, program(*sample), program.output_steps()):
-            assert found.shape == tuple(wanted.shape)
-            difference = np.abs(found - wanted.numpy()) / step
-            assert difference.max() <= 12.001
-            assert difference.mean() <= 1.5
+    step = program.output_steps()[0]
+    samples = samples_of(*(value.shape for value in integers.inputs), count=12)
+    found = np.stack([evaluate(integers, [tensor.numpy() for tensor in sample])[0] for sample in samples]) / step
+    wanted = np.stack([program(*sample)[0].numpy() for sample in samples]) / step
+    assert found.shape == wanted.shape
+    assert wanted.std(axis=0).mean() >= 0.5  # outputs that hardly depend on the input would prove nothing
+    furthest = np.abs(found - wanted).reshape(len(samples), -1).max(axis=1)
+    assert furthest.max() <= FURTHEST[name] + 0.001
+    assert np.median(furthest) <= 0.001
 
 
 def test_signs_are_folded_into_the_sums_before_them() -> None:
