@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from offramp.benchmarks.int8 import measure_norms
 from offramp.export.artifact import Artifact
 from offramp.export.coreml import to_coreml
 from offramp.models.system import find_system
@@ -43,28 +44,15 @@ def samples_of(*shapes: tuple[int, ...], count: int = 8) -> list[tuple[torch.Ten
     return [tuple(noise(shape, 100 * i + place) for place, shape in enumerate(shapes)) for i in range(count)]
 
 
-def settle(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> nn.Module:
-    """Gives every batch norm the statistics of this batch. With any others an untrained deep network answers nearly
-    the same to every input, and a test that compares its outputs sees little."""
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train()
-        norm.momentum = None  # the mean of what it is shown, from nothing
-    with torch.no_grad():
-        network(*inputs)
-    for norm in norms:
-        norm.momentum = 0.1
-    return network.eval()
-
-
 @cache
 def captured_system(name: str) -> Captured:
-    """A network of the zoo, untrained: scales and shifts at random, the statistics those of standard normal inputs."""
+    """A network of the zoo, untrained: scales and shifts at random, statistics as measured. With any others a deep
+    network answers nearly the same to every input, and a test that compares its outputs sees little."""
     system = find_system(name)
     torch.manual_seed(0)
+    network = randomise(system.build())
     batch = tuple(torch.cat(each) for each in zip(*samples_of(*system.input_shapes.values())))
-    network = settle(randomise(system.build()), batch)
+    measure_norms(network, [batch])
     return capture(network, system.example_inputs(), tuple(system.input_shapes), system.output_names)
 
 
