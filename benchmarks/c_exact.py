@@ -28,8 +28,8 @@ from ..quant.quantize import quantize
 from ..quant.scheme import Scheme, bits_named
 from ..runtime.c_compiler import runnable_kernels
 from ..runtime.c_session import CSession
-from .int8 import enliven
 from .results import keep
+from .untrained import enliven
 
 NETWORKS = (
     *((name, "int8") for name in ("resnet8", "ds_cnn", "mobilenet_v1_025", "fc_autoencoder")),

@@ -154,7 +154,8 @@ def zoo(recorded: dict[str, dict[str, Any]]) -> str:
         "`python -m offramp.benchmarks.zoo --c`. Constants and memory of the generated source; of the held-out samples",
         "(digits where the system was trained, random inputs elsewhere), how many give the output bits of the",
         "arithmetic in whole numbers, which networks with operators in float do not owe; and on how many PyTorch's",
-        "float32 run of the same program gives them.\n",
+        "float32 run of the same program gives them. Untrained networks have batch norms measured on random inputs:",
+        "their outputs depend on the input, and a rounding that differs grows on its way through them.\n",
         "| system | constants | memory | equal samples | PyTorch's | operators in float | verified |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]

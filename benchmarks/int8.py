@@ -9,14 +9,11 @@ statistics measured on random inputs, and random calibration inputs: their cost 
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from ..devices.boards.host import describe_host
 from ..options import Options
@@ -28,6 +25,7 @@ from ..runtime.session import open_session
 from ..runtime.verify import accuracy_of
 from ..sources import find_samples, find_source
 from .peers import quantize_with_ai_edge, quantize_with_onnxruntime
+from .untrained import enliven
 
 NETWORKS = ("care_s0", "mobilenet_v2", "resnet8", "care_xxs", "mobilenet_v2_xs")
 _RUNTIMES = {"onnx": ("ONNX Runtime", "ort_static"), "tflite": ("LiteRT", "ai_edge_static")}
@@ -114,30 +112,6 @@ def _run(session: Any, samples: Samples) -> np.ndarray:
 def _sqnr_db(exact: np.ndarray, values: np.ndarray) -> float:
     noise = float(np.sum((exact - values.reshape(exact.shape)) ** 2))
     return float(10 * np.log10(float(np.sum(exact**2)) / max(noise, 1e-30)))
-
-
-def enliven(network: nn.Module, shape: Sequence[int]) -> None:
-    """Gives random weights values with spread: batch norms take the statistics of random inputs, and scales that start
-    near zero are set to a tenth."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith("gamma"):
-                parameter.fill_(0.1)
-    measure_norms(network, [(torch.randn((8, *shape[1:]), generator=generator),) for _ in range(2)])
-
-
-def measure_norms(network: nn.Module, batches: Sequence[tuple[torch.Tensor, ...]]) -> None:
-    """Gives batch norms the statistics of these inputs, so that no signal fades on its way; leaves evaluation mode."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.momentum = None  # a plain average over the batches
-            module.reset_running_stats()
-    network.train()
-    with torch.no_grad():
-        for batch in batches:
-            network(*batch)
-    network.eval()
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ from ..quant.integer.lowering import integer_program
 from ..quant.integer.operations import IntegerProgram
 from ..quant.quantize import quantize
 from ..quant.scheme import Scheme
-from .int8 import measure_norms
 from .peer_mcu import TITLE, LinearScale, Peer, compile_peer, missing
 from .results import keep
+from .untrained import measure_norms
 
 NETWORKS = ("resnet8", "ds_cnn", "mobilenet_v1_025", "fc_autoencoder")
 BOARD = "cortex-m4"

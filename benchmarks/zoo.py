@@ -1,9 +1,10 @@
 """`python -m offramp.benchmarks.zoo`: every system through training, int8 and three targets; records what works.
 
 Systems with bundled data are trained on it (unless `--runs` holds the run), the others keep random weights; each is
-deployed in float32 and int8 and executed. The result goes to `models/recorded.json`, which `offramp list` reads, and is
-printed as a table with one JSON document as the last line. `--counts` records only parameters and MACs, `--c` only what
-the int8 network does as C.
+deployed in float32 and int8 and executed. As C, where every bit is owed, random weights get batch norms measured on
+random inputs: outputs depend on the input then, and rounding grows on its way to them. The result goes to
+`models/recorded.json`, which `offramp list` reads, and is printed as a table with one JSON document as the last line.
+`--counts` records only parameters and MACs, `--c` only what the int8 network does as C.
 """
 
 import argparse
@@ -13,14 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..catalogue import count_system
 from ..devices.boards.host import describe_host
 from ..models.recorded import recorded_results
 from ..models.system import all_systems, find_system
 from ..options import Options
 from ..pipeline import deploy
+from ..quant.archive import save_exported
 from ..quant.scheme import Scheme
+from ..sources import find_source
 from ..storage import write_json
+from .untrained import enliven
 
 RECORDED = Path(__file__).resolve().parent.parent / "models" / "recorded.json"
 _TARGETS = ("onnx", "coreml", "tflite")
@@ -39,7 +45,7 @@ def record(name: str, runs: Path) -> dict[str, Any]:
         scheme=Scheme(samples=256 if trained else 32), held_out=500 if trained else 32, measure=True, runs=runs
     )
     with tempfile.TemporaryDirectory() as folder:
-        document = deploy(name, replace(options, out=Path(folder)), say=lambda line: print(f"  {line}", flush=True))
+        document = deploy(name, replace(options, out=Path(folder)), say=_say)
     rows = document["artifacts"]
     works = {target: all(row["verified"] for row in rows if row["target"] == target) for target in _TARGETS}
     works |= {"train": trained, "int8": all(row["verified"] for row in rows if row["precision"] == "int8")}
@@ -80,7 +86,8 @@ def record_c(name: str, runs: Path) -> dict[str, Any]:
         runs=runs,
     )
     with tempfile.TemporaryDirectory() as folder:
-        document = deploy(name, replace(options, out=Path(folder)), say=lambda line: print(f"  {line}", flush=True))
+        reference = name if trained else str(_enlivened(name, Path(folder)))
+        document = deploy(reference, replace(options, out=Path(folder)), say=_say)
     (row,) = document["artifacts"]
     return {
         "c": {
@@ -95,6 +102,19 @@ def record_c(name: str, runs: Path) -> dict[str, Any]:
             "float_operators": len(document["float_operators"]),
         }
     }
+
+
+def _enlivened(name: str, folder: Path) -> Path:
+    """The file of a system's program, with random weights."""
+    source = find_source(name)
+    enliven(source.network, source.example_inputs[0].shape)
+    path = folder / f"{name}.pt2"
+    save_exported(torch.export.export(source.network, source.example_inputs), path)
+    return path
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from offramp.benchmarks.int8 import measure_norms
+from offramp.benchmarks.untrained import measure_norms
 from offramp.export.artifact import Artifact
 from offramp.export.coreml import to_coreml
 from offramp.models.system import find_system

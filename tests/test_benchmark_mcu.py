@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from offramp.benchmarks import mcu, peer_mcu
-from offramp.benchmarks.int8 import measure_norms
+from offramp.benchmarks.untrained import measure_norms
 from offramp.devices.boards.emulated import boards, missing_tools, run_on
 from offramp.errors import BadInput, UnsupportedOperator
 from offramp.quant.capture import capture
