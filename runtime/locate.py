@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from torch.fx import Node
 
 from ..export.artifact import Artifact
-from ..quant.program import QUANTIZE
+from ..quant.program import DEQUANTIZE, QUANTIZE
 from .reference import ProgramValue, Reference, output_values, program_values
 from .samples import Samples
 from .session import Session
@@ -59,6 +60,8 @@ class _Replay:
 
     Attributes:
         trusted: values that the artifact surely has under their names: quantized ones and the network's outputs.
+        fused: quantized value -> the values in float that only it is made of.
+        fused_step: step of the quantized value, by the name of each such value.
     """
 
     def __init__(self, reference: Reference, artifact: Artifact, session: Session, samples: Samples):
@@ -67,7 +70,11 @@ class _Replay:
         self.least_hundredths = _LEAST_HUNDREDTHS_HALF if artifact.precision == "float16" else _LEAST_HUNDREDTHS
         self.outputs = output_values(reference.program, reference.output_names)
         nodes = reference.program.graph.nodes
-        self.trusted = {*self.outputs, *(node.args[0].name for node in nodes if node.target is QUANTIZE)}
+        quantizers = [node for node in nodes if node.target is QUANTIZE]
+        self.trusted = {*self.outputs, *(node.args[0].name for node in quantizers)}
+        self.fused = {node.args[0].name: _fused_into(node.args[0]) for node in quantizers}
+        steps = {node.args[0].name: float(node.args[1]) for node in quantizers}
+        self.fused_step = {name: steps[value] for value, names in self.fused.items() for name in names}
 
     def differences(self, misnamed: set[str]) -> list[FirstDifference]:
         """Every value that differs on any sample, in the program's order, with its largest difference."""
@@ -95,12 +102,17 @@ class _Replay:
         """The artifact's value, in the layout that fits best.
 
         What stands behind a quantizer is called `_real`, except where the artifact keeps the codes themselves, and what
-        the network returns has the output's name; TFLite's codes behind a float border are `_codes`.
+        the network returns has the output's name; TFLite's codes behind a float border are `_codes`. Where a converter
+        fuses a layer with its activation, the codes that come out may have the layer's name.
         """
         output = self.outputs.get(value.name)
-        names = (
-            (f"{value.name}_real", output, f"{value.name}_codes", value.name) if value.step else (output, value.name)
-        )
+        if value.step:
+            fused = [name for name in self.fused[value.name] if name in theirs and _has_step(theirs[name], value.step)]
+            names = [f"{value.name}_real", output, f"{value.name}_codes", value.name, *fused]
+        elif value.name in theirs and _has_step(theirs[value.name], self.fused_step.get(value.name)):
+            names = [output]
+        else:
+            names = [output, value.name]
         data = next((theirs[name] for name in names if name in theirs and theirs[name].dtype.kind == "f"), None)
         layouts = [] if data is None else _layouts(data, value.data.shape)
         return min(layouts, key=lambda seen: _error(value, seen), default=None)
@@ -123,3 +135,22 @@ def _layouts(data: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
     seen = [data, *([data.transpose(channels_first[data.ndim])] if data.ndim in channels_first else [])]
     wide = [size for size in shape if size > 1]
     return [values.reshape(shape) for values in seen if [size for size in values.shape if size > 1] == wide]
+
+
+def _fused_into(value: Node) -> list[str]:
+    """Names of the values in float that nothing else is made of, nearest first."""
+    names: list[str] = []
+    while len(value.all_input_nodes) == 1:
+        (value,) = value.all_input_nodes
+        if value.op != "call_function" or value.target is DEQUANTIZE or len(value.users) > 1:
+            break
+        names.append(value.name)
+    return names
+
+
+def _has_step(data: np.ndarray, step: float | None) -> bool:
+    """Whether all values are whole numbers of steps, as codes mean them."""
+    if step is None or data.dtype.kind != "f" or not np.isfinite(data).all():
+        return False
+    codes = data.astype(np.float64) / step
+    return bool(np.abs(codes - np.rint(codes)).max(initial=0.0) < 0.001)

@@ -166,3 +166,55 @@ def test_a_jump_is_located_among_names_that_stand_for_other_tensors(references, 
     artifact = Artifact("onnx", "float32", Path("pretended.onnx"), (), ())
     reference = references["float32"]
     assert locate(reference, artifact, Confused(reference, change), SAMPLES).module == f"layers.{layer}"
+
+
+class Fused(Pretended):
+    """Shows the codes behind each activation under the name of the layer before it, as a fusing converter does."""
+
+    def intermediates(self, sample):
+        found = super().intermediates(sample)
+        return {name.replace("relu", "linear"): found[name] for name in found if not name.startswith("linear")} | {
+            name: found[name] for name in found if name == "linear_8"
+        }
+
+
+class Activated(nn.Module):
+    """Eight layers with an activation each, and a last one."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        layers = [nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(8)]
+        self.layers = nn.Sequential(*layers, nn.Linear(16, 16))
+        for layer in layers:
+            layer[0].weight.data *= 3  # rounding grows on its way
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.fixture(scope="module")
+def activated():
+    samples = Samples({"x": noise((3, 16)).numpy()}, None, "noise")
+    return run_reference(quantized(Activated(), (1, 16)).program, ("x",), ("output",), samples), samples
+
+
+def located_fused(activated, change):
+    reference, samples = activated
+    artifact = Artifact("tflite", "int8", Path("pretended.tflite"), (), ())
+    return locate(reference, artifact, Fused(reference, change), samples)
+
+
+def test_codes_under_the_name_of_the_layer_before_their_activation_are_no_difference(activated):
+    assert located_fused(activated, rounded) is None
+
+
+@pytest.mark.parametrize("layer", [0, 3, 7])
+def test_a_jump_is_located_where_activations_have_the_names_of_layers(activated, layer):
+    def change(value):
+        data = rounded(value)
+        if value.name == f"relu_{layer}".removesuffix("_0"):
+            data.flat[0] += 9 * value.step
+        return data
+
+    assert located_fused(activated, change).module == f"layers.{layer}.1"
