@@ -190,8 +190,8 @@ def export(network: str, as_json: bool, **chosen: Any) -> None:
 def verify(what: Path, against: Path | None, as_json: bool, **chosen: Any) -> None:
     """Executes a dist again, or a foreign file, and compares.
 
-    A dist is held against its own program. A foreign .onnx, .tflite or .mlpackage is held against --against, or else
-    its optimized engine against the plain one, on up to 500 samples.
+    A dist is held against its own program. A foreign .onnx, .tflite, .mlpackage or .c is held against --against, or
+    else its optimized engine against the plain one, on up to 500 samples.
     """
     from . import screen
     from .errors import BadInput
