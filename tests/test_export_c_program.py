@@ -272,14 +272,17 @@ def test_threads_give_the_same_bits(kernels, tmp_path) -> None:
     wide = nn.Sequential(
         nn.Conv2d(3, 32, 3, padding=1),
         nn.Conv2d(32, 128, 5, padding=2),
-        nn.Conv2d(128, 128, 3, 2, 1, groups=128),
-        nn.Conv2d(128, 200, 1),
+        nn.Conv2d(128, 128, 5, padding=2, groups=128),
+        nn.Conv2d(128, 200, 3, 2, 1),
+        nn.Conv2d(200, 200, 3, padding=1),
         nn.Conv2d(200, 16, 3, dilation=2),
     )
+    shared = {8: {"share_conv_int8", "share_depthwise_int8"}}
+    shared[1] = shared[8] | {"share_conv_binary_bits", "share_conv_binary_int8"}
     for bits in (8, 1):
         program = quantized(wide, (1, 3, 37, 37), weight_bits=bits, activation_bits=bits)
         path = written(program, tmp_path, f"net{bits}").path
-        assert "share_conv_" in path.read_text()
+        assert set(re.findall(r"(share_\w+)\(&", path.read_text())) == shared[bits]
         sample = {"input_1": samples_of((1, 3, 37, 37), count=1)[0][0].numpy()}
         alone, together = (CSession(path, threads, kernels).run(sample) for threads in (1, 3))
         assert all(np.array_equal(ours, theirs) for ours, theirs in zip(alone.values(), together.values()))

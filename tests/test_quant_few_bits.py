@@ -193,6 +193,19 @@ def test_one_threshold_a_channel_gives_the_same_sign_on_every_reachable_popcount
 
 
 def test_a_value_with_other_readers_has_no_threshold():
-    program = quantized(small(), IMAGE, weight_bits=8, activation_bits=1)
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convs = nn.ModuleList(nn.Conv2d(channels, 16, 3, padding=1) for channels in (3, 16, 16))
+            self.norms = nn.ModuleList(nn.BatchNorm2d(16) for _ in self.convs)
+            self.last = nn.Linear(16, 4)
+
+        def forward(self, x):
+            stem, first, second = (lambda x, c=conv, n=norm: n(c(x)) for conv, norm in zip(self.convs, self.norms))
+            kept = first(stem(x))
+            return self.last((second(kept) + kept).mean((2, 3)))
+
+    program = quantized(randomise(Residual()), IMAGE, weight_bits=1, activation_bits=1)
     integers = integer_program(program.program, program.input_names, program.output_names)
-    assert all(o.at_least is None for o in integers.operations if isinstance(o, SignConvolution))
+    layers = [operation for operation in integers.operations if isinstance(operation, SignConvolution)]
+    assert [layer.at_least for layer in layers] == [None, None]  # a sign and a sum read the first, a sum the second
