@@ -109,7 +109,7 @@ def kernel_flags(kernels: str) -> tuple[str, ...]:
     """
     if kernels not in KERNEL_SETS:
         raise BadInput(f"kernels {kernels}: unknown; choose from {', '.join(KERNEL_SETS)}")
-    missing = [name for name in _NEEDS.get(kernels, ()) if name not in _processor_flags()]
+    missing = [name for name in _NEEDS.get(kernels, ()) if name not in processor_flags()]
     if missing:
         raise BadInput(f"kernels {kernels}: this processor has no {', '.join(missing)}; choose native or portable")
     return KERNEL_SETS[kernels]
@@ -117,14 +117,15 @@ def kernel_flags(kernels: str) -> tuple[str, ...]:
 
 def runnable_kernels() -> tuple[str, ...]:
     """The kernel sets that this processor can run, the widest last."""
-    flags = _processor_flags()
+    flags = processor_flags()
     return tuple(
         name for name in ("portable", "avx2", "avx512") if all(needed in flags for needed in _NEEDS.get(name, ()))
     )
 
 
 @cache
-def _processor_flags() -> frozenset[str]:
+def processor_flags() -> frozenset[str]:
+    """What this processor has, as /proc/cpuinfo spells it; nothing where there is no such file."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

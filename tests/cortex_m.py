@@ -1,6 +1,9 @@
 """What a C program with files needs to run on an emulated Cortex-M: start, linker script, flags and the emulator."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from offramp.devices.boards.emulated import boards
 
 # Stands behind the program's own text.
 START = """
@@ -51,24 +54,15 @@ SECTIONS {
   stack_top = ORIGIN(ram) + LENGTH(ram);
 }
 """
-FLAGS = {
-    "m3": ("-mcpu=cortex-m3", "-mfloat-abi=soft"),
-    "m4": ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
-    "m4-soft": ("-mcpu=cortex-m4", "-mfloat-abi=soft"),
-    "m7": ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
-}
-_MACHINES = {"m3": "mps2-an385", "m4": "mps2-an386", "m4-soft": "mps2-an386", "m7": "mps2-an500"}
 
 
-def compile_flags(cpu: str, folder: Path) -> list[str]:
-    """Of arm-none-eabi-gcc; the linker script is put into a folder."""
+def compile_flags(processor: Sequence[str], folder: Path) -> list[str]:
+    """Of arm-none-eabi-gcc, for a processor as a board's flags name it; the linker script is put into a folder."""
     (folder / "link.ld").write_text(LINK)
     linked = ["-nostartfiles", "--specs=rdimon.specs", "-T", str(folder / "link.ld"), "-Wl,--gc-sections"]
-    return [*FLAGS[cpu], "-mthumb", "-ffunction-sections", *linked]
+    return [*processor, "-ffunction-sections", *linked]
 
 
-def emulator(cpu: str, program: Path) -> list[str]:
+def emulator(board: str, program: Path) -> list[str]:
     """The command that runs a program."""
-    quiet = ["-nographic", "-monitor", "none", "-serial", "none"]
-    semihosting = ["-semihosting-config", "enable=on,target=native"]
-    return ["qemu-system-arm", "-machine", _MACHINES[cpu], *quiet, *semihosting, "-kernel", str(program)]
+    return [*boards()[board].emulator, str(program)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from offramp.benchmarks import mcu, peer_mcu
 from offramp.benchmarks.untrained import measure_norms
-from offramp.devices.boards.emulated import boards, missing_tools, run_on
+from offramp.devices.boards.emulated import run_on
 from offramp.errors import BadInput, UnsupportedOperator
 from offramp.quant.capture import capture
 from offramp.quant.integer.evaluate import evaluate
@@ -19,6 +19,7 @@ from offramp.storage import read_json
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
+from needs import need_board
 from small_networks import QUICK, randomise, samples_of
 
 RECORD = Path(__file__).resolve().parent.parent / "benchmarks" / "recorded" / "mcu.json"
@@ -120,8 +121,7 @@ def test_the_peer_is_given_the_same_network(peer, tmp_path, linear):
 
 def test_the_peers_c_computes_what_its_reference_does(peer, tmp_path):
     """Above all where its kernels are called for a padding that its compiler would not call them for."""
-    if missing := missing_tools(boards()[mcu.BOARD]):
-        pytest.skip(f"not run: {', '.join(package for _, package in missing)} not installed")
+    need_board(mcu.BOARD)
     program = program_of(Small())
     samples = codes_for(program)
     for level in (None, "O3"):

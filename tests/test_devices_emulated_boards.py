@@ -4,11 +4,12 @@ import filecmp
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from offramp.devices.boards.emulated import EmulatedRun, EmulatorUnavailable, boards, missing_tools, run_on
+from offramp.devices.boards.emulated import EmulatedRun, EmulatorUnavailable, boards, run_on
 from offramp.devices.boards.emulated.border import read_border
 from offramp.devices.boards.emulated.build import build
 from offramp.devices.boards.emulated.counting import prepare, read_report
@@ -16,6 +17,9 @@ from offramp.devices.boards.emulated.harness import FOLDER
 from offramp.devices.boards.emulated.toolchain import run, version_of
 from offramp.errors import BadInput
 from offramp.export.artifact import Artifact, TensorSpec
+
+sys.path.append(str(Path(__file__).parent))
+from needs import need_board
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples/cortex-m4"
 CORTEX_M = ("cortex-m3", "cortex-m4", "cortex-m55", "cortex-m7")
@@ -99,13 +103,6 @@ def expected(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"logits": (sums / 1024).astype(np.float32), "codes": codes}
 
 
-def need(board: str) -> None:
-    """Skips where a board's tools are not installed, and says which."""
-    if missing := missing_tools(boards()[board]):
-        tool, package = missing[0]
-        pytest.skip(f"not run: {tool} is not installed (apt-get install {package})")
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The network's run on a board, made once for each."""
@@ -113,7 +110,7 @@ def runs(tmp_path_factory):
     made: dict[str, EmulatedRun] = {}
 
     def of(board: str) -> EmulatedRun:
-        need(board)
+        need_board(board)
         if board not in made:
             made[board] = run_on(board, network, samples())
         return made[board]
@@ -154,7 +151,7 @@ def test_flash_and_ram_are_the_networks_own(runs, board):
 
 @pytest.mark.parametrize("board", CORTEX_M)
 def test_the_sizes_are_those_of_the_linked_network(board, tmp_path):
-    need(board)
+    need_board(board)
     (tmp_path / "build").mkdir()
     program = build(boards()[board], read_border(write_network(tmp_path)), tmp_path / "build")
     printed = run(["arm-none-eabi-size", "alone.elf"], tmp_path / "build").splitlines()[1].split()
@@ -168,7 +165,7 @@ def test_the_sizes_are_those_of_the_linked_network(board, tmp_path):
 @pytest.mark.parametrize(("board", "megahertz"), [("cortex-m4", 25), ("cortex-m55", 32)])
 def test_the_boards_own_timer_agrees_with_the_counter(board, megahertz, tmp_path):
     """QEMU's -icount lets 1,024 ns pass with every instruction, so that the system timer counts instructions too."""
-    need(board)
+    need_board(board)
     target, folder = boards()[board], tmp_path / "build"
     folder.mkdir()
     (tmp_path / "measure.c").write_text(SYSTICK)
@@ -209,7 +206,7 @@ __attribute__((noinline)) void measure_end(void)
 
 
 def test_instructions_grow_with_the_work(runs, tmp_path):
-    need("cortex-m4")
+    need_board("cortex-m4")
     twice = SOURCE.replace("    tiny_linear(arena", "    tiny_linear(arena, *mode, logits);\n    tiny_linear(arena", 1)
     found, base = run_on("cortex-m4", write_network(tmp_path, twice), samples(1)), runs("cortex-m4")
     assert found.by_function["tiny_linear"] == 2 * base.by_function["tiny_linear"]
@@ -217,7 +214,7 @@ def test_instructions_grow_with_the_work(runs, tmp_path):
 
 
 def test_the_stack_is_as_deep_as_the_network_makes_it(runs, tmp_path):
-    need("cortex-m4")
+    need_board("cortex-m4")
     deep = SOURCE.replace(
         "tiny_quantize(image, arena);", "volatile int8_t big[5000]; big[0] = 1; big[4999] = big[0];\n"
     )
@@ -234,28 +231,28 @@ TOUCH = "for (int32_t i = 0; i < 200000; i++) big[i] = 1;"
 
 @pytest.mark.parametrize("board", ["cortex-m4", "cortex-m55"])
 def test_a_fault_names_its_function(board, tmp_path):
-    need(board)
+    need_board(board)
     wild = SOURCE.replace("int32_t sum = offset;", "int32_t sum = *(volatile int32_t *)(uintptr_t)0xf1000000;")
     with pytest.raises(BadInput, match=rf"tiny\.c: on {board} it stopped in tiny_linear with a bus fault"):
         run_on(board, write_network(tmp_path, wild), samples(1))
 
 
 def test_a_crash_of_a_process_is_told_with_its_signal(tmp_path):
-    need("aarch64")
+    need_board("aarch64")
     wild = SOURCE.replace("int32_t sum = offset;", "int32_t sum = *(volatile int32_t *)(uintptr_t)8;")
     with pytest.raises(BadInput, match=r"tiny\.c: on aarch64 it crashed \(SIGSEGV"):
         run_on("aarch64", write_network(tmp_path, wild), samples(1))
 
 
 def test_an_endless_network_is_stopped(tmp_path):
-    need("cortex-m4")
+    need_board("cortex-m4")
     endless = SOURCE.replace("tiny_quantize(image, arena);", "for (volatile int32_t i = 0; i == 0;) {}")
     with pytest.raises(BadInput, match=r"tiny\.c: on cortex-m4 it did not end within 1 s; give fewer samples"):
         run_on("cortex-m4", write_network(tmp_path, endless), samples(1), seconds=1)
 
 
 def test_a_network_that_does_not_compile_is_one_line(tmp_path):
-    need("cortex-m4")
+    need_board("cortex-m4")
     with pytest.raises(BadInput, match=r"tiny\.c: arm-none-eabi-gcc refuses it for cortex-m4 \(tiny\.c:\d+.* error: "):
         run_on("cortex-m4", write_network(tmp_path, SOURCE.replace("int32_t sum", "int33_t sum")), samples(1))
     other = HEADER.replace("TINY_IMAGE_LENGTH 64", "TINY_IMAGE_LENGTH 65")
@@ -275,7 +272,7 @@ def test_a_network_that_does_not_compile_is_one_line(tmp_path):
     ids=["ram", "constants"],
 )
 def test_a_network_that_does_not_fit_says_by_how_much(change, message, tmp_path):
-    need("cortex-m4")
+    need_board("cortex-m4")
     network = write_network(tmp_path, SOURCE.replace(*change), HEADER.replace(*change))
     with pytest.raises(BadInput, match=rf"tiny\.c: does not fit on cortex-m4: {message}"):
         run_on("cortex-m4", network, samples(1))
@@ -283,7 +280,7 @@ def test_a_network_that_does_not_fit_says_by_how_much(change, message, tmp_path)
 
 @pytest.mark.parametrize("board", CORTEX_M)
 def test_five_megabytes_of_weights_fit(board, tmp_path):
-    need(board)
+    need_board(board)
     large = SOURCE.replace("[TINY_LOGITS_LENGTH *", "[5000000 + TINY_LOGITS_LENGTH *")
     found = run_on(board, write_network(tmp_path, large), samples(2))
     assert found.flash_bytes > 5_000_000
@@ -291,7 +288,7 @@ def test_five_megabytes_of_weights_fit(board, tmp_path):
 
 
 def test_a_network_may_have_any_name_and_lie_anywhere(tmp_path):
-    need("cortex-m4")
+    need_board("cortex-m4")
     for name in ("harness", "host", "network", "stack", "measure"):
         source, header = (text.replace("tiny", name).replace("TINY", name.upper()) for text in (SOURCE, HEADER))
         network = write_network(tmp_path / "a folder, of $(others); really", source, header, name)
@@ -301,7 +298,7 @@ def test_a_network_may_have_any_name_and_lie_anywhere(tmp_path):
 
 
 def test_nothing_is_left_behind_but_the_compiled_counter(tmp_path, monkeypatch):
-    need("cortex-m4")
+    need_board("cortex-m4")
     network = write_network(tmp_path / "net")
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -314,14 +311,14 @@ def test_nothing_is_left_behind_but_the_compiled_counter(tmp_path, monkeypatch):
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
-    need("cortex-m4")
+    need_board("cortex-m4")
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("OFFRAMP_CACHE", str(tmp_path / "file"))
     assert run_on("cortex-m4", write_network(tmp_path / "net"), samples(1)).instructions > 0
 
 
 def test_an_emulator_that_refuses_the_counter_is_no_fault_of_the_network(tmp_path, monkeypatch):
-    need("cortex-m4")
+    need_board("cortex-m4")
     monkeypatch.setenv("OFFRAMP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("offramp.devices.boards.emulated.counting.plugin_version", lambda _: 99)
     with pytest.raises(EmulatorUnavailable, match=r"qemu-system-arm: .*plugin.*; tried with QEMU 7\.2"):
@@ -336,7 +333,7 @@ def test_the_example_starts_as_the_boards_do(name):
 @pytest.fixture
 def firmware(tmp_path) -> Path:
     """A copy of the example in which one network with one input and one output can be built."""
-    need("cortex-m4")
+    need_board("cortex-m4")
     if shutil.which("make") is None:
         pytest.skip("not run: make is not installed (apt-get install make)")
     one = {

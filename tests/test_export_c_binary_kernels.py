@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from offramp.devices.boards.emulated import boards
 from offramp.export.c.kernels import source_of
 from offramp.export.c.packing_binary import pack_activations, pack_limits, pack_signs
+from offramp.runtime.c_compiler import WARNINGS
 
 sys.path.append(str(Path(__file__).parent))
 from cortex_m import START, compile_flags, emulator
+from needs import need_processor
 
 FLAGS = {
     "portable": [],
@@ -25,8 +28,8 @@ FLAGS = {
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vpopcntdq"],
 }
 PORTABLE_AARCH64 = ["-U__ARM_NEON"]  # as if the processor had no vectors
-CPU_FLAGS = {"avx2": {"avx2"}, "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq"}}
-WARNINGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
+CPU_FLAGS = {"avx2": ("avx2",), "avx512": ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vpopcntdq")}
+STRICT = [*WARNINGS, "-O2", "-Werror"]
 EXPORTED = """
 void call_bits(const geometry *shape, const uint64_t *weights, const int32_t *limit, const uint64_t *in, uint64_t *out);
 void call_codes(const geometry *shape, const uint64_t *weights, const int32_t *bias, const float *multiplier,
@@ -232,14 +235,6 @@ CHOSEN = (
 
 
 @cache
-def cpu_flags() -> frozenset[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
-
-
 def driver(program: bool = False) -> str:
     """The kernels as a network has them, and what calls them."""
     kernels = source_of(["conv_binary_bits", "conv_binary_int8", "binary_sign", "binary_max_pool"])
@@ -256,17 +251,11 @@ def compile_c(source: str, compiler: str, flags: list[str], target: Path) -> Pat
     return target
 
 
-def need_cpu(variant: str) -> None:
-    missing = CPU_FLAGS.get(variant, set()) - cpu_flags()
-    if missing:
-        pytest.skip(f"not run: this processor lacks {', '.join(sorted(missing))}")
-
-
 @pytest.fixture(scope="module", params=["portable", "avx2", "avx512"])
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    need_cpu(request.param)
+    need_processor(*CPU_FLAGS.get(request.param, ()))
     target = tmp_path_factory.mktemp("binary") / f"{request.param}.so"
-    flags = [*WARNINGS, *FLAGS[request.param], "-shared", "-fPIC"]
+    flags = [*STRICT, *FLAGS[request.param], "-shared", "-fPIC"]
     return ctypes.CDLL(str(compile_c(driver(), "cc", flags, target)))
 
 
@@ -375,15 +364,15 @@ def run_on_file(command: list[str], folder: Path, environment: dict[str, str] | 
 
 @pytest.mark.parametrize("variant", ["portable", "avx2", "avx512"])
 def test_no_access_outside_an_array_and_no_undefined_behaviour(variant, tmp_path) -> None:
-    need_cpu(variant)
-    flags = [*WARNINGS, *FLAGS[variant], "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    need_processor(*CPU_FLAGS.get(variant, ()))
+    flags = [*STRICT, *FLAGS[variant], "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     program = compile_c(driver(program=True), "cc", flags, tmp_path / "program")
     run_on_file([str(program)], tmp_path, {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
 
 
 def test_clang_compiles_without_a_warning(tmp_path) -> None:
     for variant in ("portable", "avx2", "avx512"):
-        flags = [*WARNINGS, *FLAGS[variant], "-shared", "-fPIC"]
+        flags = [*STRICT, *FLAGS[variant], "-shared", "-fPIC"]
         compile_c(driver(), "clang", flags, tmp_path / f"{variant}.so")
 
 
@@ -391,26 +380,26 @@ def test_clang_compiles_without_a_warning(tmp_path) -> None:
 def test_emulated_aarch64_gives_the_same_bytes(variant, tmp_path) -> None:
     if shutil.which("qemu-aarch64") is None:
         pytest.skip("not run: no qemu-aarch64 on PATH")
-    flags = [*WARNINGS, *(PORTABLE_AARCH64 if variant == "portable" else []), "-static"]
+    flags = [*STRICT, *(PORTABLE_AARCH64 if variant == "portable" else []), "-static"]
     program = compile_c(driver(program=True), "aarch64-linux-gnu-gcc", flags, tmp_path / "program")
     run_on_file(["qemu-aarch64", str(program)], tmp_path)
 
 
-@pytest.mark.parametrize("cpu", ["m3", "m4"])
-def test_emulated_cortex_m_gives_the_same_bytes(cpu, tmp_path) -> None:
+@pytest.mark.parametrize("board", ["cortex-m3", "cortex-m4"])
+def test_emulated_cortex_m_gives_the_same_bytes(board, tmp_path) -> None:
     if shutil.which("qemu-system-arm") is None:
         pytest.skip("not run: no qemu-system-arm on PATH")
     source = driver(program=True).replace("int main(void)", "int main(void);\nint main(void)") + START
-    flags = [*WARNINGS, *compile_flags(cpu, tmp_path)]
+    flags = [*STRICT, *compile_flags(boards()[board].flags, tmp_path)]
     program = compile_c(source, "arm-none-eabi-gcc", flags, tmp_path / "program.elf")
-    run_on_file(emulator(cpu, program), tmp_path)
+    run_on_file(emulator(board, program), tmp_path)
 
 
 @pytest.mark.parametrize("isa", ["avx2", "avx512"])
 def test_the_benchmark_times_what_it_says(isa, tmp_path) -> None:
     from offramp.benchmarks import binary_conv
 
-    need_cpu(isa)
+    need_processor(*CPU_FLAGS.get(isa, ()))
     if shutil.which("cc") is None:
         pytest.skip("not run: no cc on PATH")
     library = binary_conv.build_library(isa, tmp_path)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from offramp.devices.boards.emulated import boards
 from offramp.export.c.kernels import source_of
 from offramp.export.c.packing_int8 import (
     fold_zero_point,
@@ -25,13 +26,16 @@ from offramp.export.c.packing_int8 import (
     pack_weights,
     scratch_bytes,
 )
+from offramp.runtime.c_compiler import WARNINGS
 
 sys.path.append(str(Path(__file__).parent))
 from cortex_m import START, compile_flags, emulator
+from needs import need_processor
 
 FRAGMENTS = {"conv": "conv_int8_run", "depthwise": "depthwise_int8_*", "linear": "linear_int8_run"}
 KINDS = tuple(FRAGMENTS)
-WARNINGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
+STRICT = [*WARNINGS, "-O2", "-Werror"]
+INTEGERS_ONLY = ("-mthumb", "-mcpu=cortex-m4", "-mfloat-abi=soft")
 SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 VARIANT_FLAGS = {
     "portable": [],
@@ -39,7 +43,7 @@ VARIANT_FLAGS = {
     "avx2": ["-mavx2"],
     "avxvnni": ["-mavx2", "-mavxvnni"],
 }
-CPU_FLAGS = {"avx512": "avx512_vnni", "avx2": "avx2", "avxvnni": "avx_vnni"}
+CPU_FLAGS = {"avx512": ("avx512_vnni",), "avx2": ("avx2",), "avxvnni": ("avx_vnni",)}
 
 # Memory comes from malloc in exactly the size of each buffer, so that a sanitizer sees one byte too many.
 DRIVER = r"""
@@ -233,22 +237,10 @@ def many(count: int, most: int = 70, seed: int = 1) -> list[Case]:
 
 
 @cache
-def cpu_has(flag: str) -> bool:
-    try:
-        return f" {flag} " in Path("/proc/cpuinfo").read_text().replace("\n", " ")
-    except OSError:
-        return False
-
-
 def need(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"not run: {program} is not installed")
-
-
-def need_variant(variant: str) -> None:
-    if variant in CPU_FLAGS and not cpu_has(CPU_FLAGS[variant]):
-        pytest.skip(f"not run: this processor has no {CPU_FLAGS[variant]}")
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +249,7 @@ def programs(tmp_path_factory):
 
     @cache
     def compiled(variant: str) -> Path:
-        return build(tmp_path_factory.mktemp(variant), ["gcc", *WARNINGS, *VARIANT_FLAGS[variant]])
+        return build(tmp_path_factory.mktemp(variant), ["gcc", *STRICT, *VARIANT_FLAGS[variant]])
 
     return compiled
 
@@ -267,7 +259,7 @@ def programs(tmp_path_factory):
 @given(case=cases())
 def test_a_layer_has_the_bytes_of_numpy(programs, variant, case):
     need("gcc")
-    need_variant(variant)
+    need_processor(*CPU_FLAGS.get(variant, ()))
     program = programs(variant)
     run([program], program.parent, [case])
 
@@ -277,8 +269,8 @@ def test_a_layer_has_the_bytes_of_numpy(programs, variant, case):
 )
 def test_no_byte_outside_a_buffer_is_touched(tmp_path, variant, compiler):
     need(compiler)
-    need_variant(variant)
-    command = [compiler, *WARNINGS, *SANITIZE, *VARIANT_FLAGS[variant]]
+    need_processor(*CPU_FLAGS.get(variant, ()))
+    command = [compiler, *STRICT, *SANITIZE, *VARIANT_FLAGS[variant]]
     program = build(tmp_path, command)
     run([program], tmp_path, many(60))
 
@@ -306,7 +298,7 @@ def large() -> list[Case]:
 @pytest.mark.parametrize("variant", VARIANT_FLAGS)
 def test_large_layers(programs, variant):
     need("gcc")
-    need_variant(variant)
+    need_processor(*CPU_FLAGS.get(variant, ()))
     program = programs(variant)
     run([program], program.parent, large())
 
@@ -316,15 +308,18 @@ def test_large_layers(programs, variant):
 )
 def test_aarch64_computes_the_same_bytes(tmp_path, flags):
     need("aarch64-linux-gnu-gcc", "qemu-aarch64")
-    program = build(tmp_path, ["aarch64-linux-gnu-gcc", *WARNINGS, *flags, "-static"])
+    program = build(tmp_path, ["aarch64-linux-gnu-gcc", *STRICT, *flags, "-static"])
     run(["qemu-aarch64", program], tmp_path, [*many(60, seed=2), *large()])
 
 
-@pytest.mark.parametrize("cpu", ["m3", "m4", "m4-soft", "m7"])
-def test_a_cortex_m_computes_the_same_bytes(tmp_path, cpu):
+@pytest.mark.parametrize(
+    ("board", "processor"),
+    [(name, boards()[name].flags) for name in ("cortex-m3", "cortex-m4", "cortex-m7")] + [("cortex-m4", INTEGERS_ONLY)],
+)
+def test_a_cortex_m_computes_the_same_bytes(tmp_path, board, processor):
     need("arm-none-eabi-gcc", "qemu-system-arm")
-    program = build(tmp_path, ["arm-none-eabi-gcc", *WARNINGS, *compile_flags(cpu, tmp_path)], START)
-    run(emulator(cpu, program), tmp_path, [*many(40, seed=3), *large()])
+    program = build(tmp_path, ["arm-none-eabi-gcc", *STRICT, *compile_flags(processor, tmp_path)], START)
+    run(emulator(board, program), tmp_path, [*many(40, seed=3), *large()])
 
 
 CALLS = {
@@ -339,7 +334,7 @@ CALLS = {
 def test_a_kind_alone_compiles_without_a_warning(tmp_path, kind, variant):
     need("clang")
     (tmp_path / "kind.c").write_text(f"{source_of([FRAGMENTS[kind]])}\n{CALLS[kind]}\n")
-    flags = [*WARNINGS, *VARIANT_FLAGS[variant], "-c", "-o", "/dev/null"]
+    flags = [*STRICT, *VARIANT_FLAGS[variant], "-c", "-o", "/dev/null"]
     done = subprocess.run(["clang", *flags, tmp_path / "kind.c"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

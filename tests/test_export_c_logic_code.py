@@ -2,11 +2,12 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from offramp.devices.boards.emulated import boards, missing_tools, run_on
+from offramp.devices.boards.emulated import run_on
 from offramp.errors import BadInput
 from offramp.export.c.logic import Netlist, evaluate, from_layers, pack, simplified, unpack, write_netlist
 from offramp.export.c.logic.chunked import chunked_source
@@ -15,6 +16,9 @@ from offramp.export.c.logic.schedule import schedule
 from offramp.export.c.logic.tables import canonical_orders, used_operands
 from offramp.runtime.c_compiler import KERNEL_SETS, WARNINGS, runnable_kernels
 from offramp.runtime.logic_session import LogicSession
+
+sys.path.append(str(Path(__file__).parent))
+from needs import need_board
 
 EVERY_TABLE = sorted({canonical_orders(t)[0] for t in range(2, 256, 2) if len(used_operands(t)) > 1})
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
@@ -99,8 +103,7 @@ def test_the_table_form_is_clean_c(written, kernels, compiler) -> None:
 
 
 def test_neon_computes_the_netlist(written, tmp_path) -> None:
-    if missing := missing_tools(boards()["aarch64"]):
-        pytest.skip(f"not run: {', '.join(tool for tool, _ in missing)}")
+    need_board("aarch64")
     netlist = netlist_of(300)
     (tmp_path / "main.c").write_text(MAIN)
     command = ["aarch64-linux-gnu-gcc", *WARNINGS, "-Werror", "-O2", "-static", f"-I{written.parent}"]
@@ -131,8 +134,7 @@ def test_more_places_than_16_bits_can_name_take_two_words_a_gate(kernels, tmp_pa
 
 @pytest.mark.parametrize("chunk", [7, 128, 1000])
 def test_chunks_of_straight_line_code_compute_the_netlist_on_a_cortex_m4(chunk, tmp_path) -> None:
-    if missing := missing_tools(boards()["cortex-m4"]):
-        pytest.skip(f"not run: {', '.join(tool for tool, _ in missing)}")
+    need_board("cortex-m4")
     netlist = netlist_of(300)
     artifact = write_netlist(netlist, tmp_path / "small.c", "chunked", chunk)
     x = samples_of(netlist, 96)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from offramp.devices.boards.emulated import boards, missing_tools
 from offramp.manifest import check_document
 from offramp.onboard import fault_of, holds
 from offramp.runtime.c_compiler import runnable_kernels
 
 sys.path.append(str(Path(__file__).parent))
 from command_line import document_of, error_of, offramp, progress_of
+from needs import need_board
 from tiny_networks import convnet
 
 QUICK = ("--no-older-runtime", "--samples", "6", "--calibration-samples", "8")
@@ -29,13 +29,6 @@ def deployed(network, tmp_path_factory):
     out = tmp_path_factory.mktemp("c") / "dist"
     document = document_of("deploy", network, "--target", "c", "--no-measure", "--out", out, *QUICK)
     return out / "c_net", document
-
-
-def needs(board: str) -> None:
-    missing = missing_tools(boards()[board])
-    if missing:
-        tool, package = missing[0]
-        pytest.skip(f"not run: {tool} is not installed (apt-get install {package})")
 
 
 def test_a_dist_holds_source_and_header_and_its_manifest_says_so(deployed) -> None:
@@ -84,7 +77,7 @@ def test_the_table_says_how_many_samples_are_equal(deployed) -> None:
 
 @pytest.mark.parametrize("board", ["cortex-m4", "cortex-m55", "aarch64"])
 def test_a_board_gives_the_same_bits(deployed, board) -> None:
-    needs(board)
+    need_board(board)
     found = document_of("profile", deployed[0], "--on", board, "--samples", 3)
     assert found["samples"] == 3
     floating, quantized = found["networks"]
