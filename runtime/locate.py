@@ -71,8 +71,8 @@ class _Replay:
         self.outputs = output_values(reference.program, reference.output_names)
         nodes = reference.program.graph.nodes
         quantizers = [node for node in nodes if node.target is QUANTIZE]
-        self.trusted = {*self.outputs, *(node.args[0].name for node in quantizers)}
-        self.fused = {node.args[0].name: _fused_into(node.args[0]) for node in quantizers}
+        self.fused = {node.args[0].name: fused_into(node.args[0]) for node in quantizers}
+        self.trusted = {*self.outputs, *self.fused}
         steps = {node.args[0].name: float(node.args[1]) for node in quantizers}
         self.fused_step = {name: steps[value] for value, names in self.fused.items() for name in names}
 
@@ -137,10 +137,10 @@ def _layouts(data: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
     return [values.reshape(shape) for values in seen if [size for size in values.shape if size > 1] == wide]
 
 
-def _fused_into(value: Node) -> list[str]:
+def fused_into(value: Node) -> list[str]:
     """Names of the values in float that nothing else is made of, nearest first."""
     names: list[str] = []
-    while len(value.all_input_nodes) == 1:
+    while value.target not in (QUANTIZE, DEQUANTIZE) and len(value.all_input_nodes) == 1:
         (value,) = value.all_input_nodes
         if value.op != "call_function" or value.target is DEQUANTIZE or len(value.users) > 1:
             break

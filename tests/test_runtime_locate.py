@@ -8,7 +8,8 @@ import pytest
 import torch
 from offramp.export.artifact import Artifact
 from offramp.quant.capture import capture, to_program
-from offramp.runtime.locate import locate
+from offramp.quant.program import DEQUANTIZE, QUANTIZE
+from offramp.runtime.locate import fused_into, locate
 from offramp.runtime.reference import program_values, run_reference
 from offramp.runtime.samples import Samples
 from torch import nn
@@ -173,8 +174,9 @@ class Fused(Pretended):
 
     def intermediates(self, sample):
         found = super().intermediates(sample)
-        return {name.replace("relu", "linear"): found[name] for name in found if not name.startswith("linear")} | {
-            name: found[name] for name in found if name == "linear_8"
+        names = {f"relu{place}": f"linear{place}" for place in ("", *(f"_{i}" for i in range(1, 8)))}
+        return {name: data for name, data in found.items() if name not in {*names, *names.values()}} | {
+            layer: found[activation] for activation, layer in names.items()
         }
 
 
@@ -218,3 +220,12 @@ def test_a_jump_is_located_where_activations_have_the_names_of_layers(activated,
         return data
 
     assert located_fused(activated, change).module == f"layers.{layer}.1"
+
+
+def test_codes_that_are_narrowed_for_one_reader_are_made_of_no_value_in_float():
+    nodes = quantized(Activated(), (1, 16), weight_bits=4, activation_bits=4).program.graph.nodes
+    sources = [node.args[0] for node in nodes if node.target is QUANTIZE]
+    narrowed = [source for source in sources if source.target is DEQUANTIZE]
+    assert len(narrowed) == 7
+    assert not any(map(fused_into, narrowed))
+    assert [fused_into(source) for source in sources if source.name == "relu_3"] == [["linear_3"]]
