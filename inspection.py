@@ -97,9 +97,8 @@ def profile_path(path: Path, threads: int, runs: int, seconds: float) -> dict[st
         document["artifacts"] = list(rows.values())
         folder = path.parent
     timed = {name: folder / name for name, row in rows.items() if row["target"] != "coreml"}
-    if timed:
-        for name, (latency, load) in measure_on_host(timed, threads, runs=runs, seconds=seconds).items():
-            rows[name].update(timing_figures(latency, load))
+    for name, (latency, load) in measure_on_host(timed, threads, runs=runs, seconds=seconds).items():
+        rows[name].update(timing_figures(latency, load))
     return document
 
 

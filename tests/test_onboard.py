@@ -70,6 +70,17 @@ def test_a_file_by_itself_is_held_against_its_portable_kernels(deployed, tmp_pat
     assert row["not_verified_because"].startswith("agrees with its plain engine on ")
 
 
+def test_without_a_compiler_the_rest_is_deployed_and_timed(network, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("CC", raising=False)
+    arguments = ("--target", "c", "--target", "onnx", "--precision", "int8", "--out", tmp_path, *QUICK)
+    rows = {row["target"]: row for row in document_of("deploy", network, *arguments, code=1)["artifacts"]}
+    assert rows["onnx"]["verified"] and rows["onnx"]["latency_ms"]["p50"] > 0
+    assert not rows["c"]["verified"] and rows["c"]["latency_ms"] is None
+    again = document_of("profile", tmp_path / "c_net", "--runs", 2, "--seconds", 0)
+    assert {row["target"]: row["latency_ms"] is None for row in again["artifacts"]} == {"c": True, "onnx": False}
+
+
 def test_the_table_says_how_many_samples_are_equal(deployed) -> None:
     text = offramp("verify", deployed[0], "--no-older-runtime")
     assert "samples equal to the whole-number arithmetic, bit for bit: c_net.c 6 of 6" in text

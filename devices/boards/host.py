@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +14,7 @@ import numpy as np
 
 from ...errors import BadInput
 from ...export.artifact import SUFFIX, TensorSpec
+from ...runtime.c_compiler import NoCompiler
 from ...runtime.latency import Latency, load_time_ms, measure_latency
 from ...runtime.measurement import Measurement
 from ...runtime.session import Session, open_session
@@ -92,7 +94,8 @@ def measure_on_host(
         runs, seconds: at least so many timed runs, and so long, for each.
 
     Returns:
-        name -> (latency of `Session.run`, load time); C is compiled into a program, and so never loaded.
+        name -> (latency of `Session.run`, load time); C is compiled into a program, and so never loaded. Without a C
+        compiler it has no entry.
 
     Raises:
         BadInput: an artifact is missing, damaged, or of a kind that has no speed here (Core ML is evaluated operator
@@ -101,7 +104,12 @@ def measure_on_host(
     for path in paths.values():
         if Path(path).suffix == SUFFIX["coreml"]:
             raise BadInput(f"{path}: Core ML has no latency on this board; measure it on a Mac or an iPhone")
-    sessions = {name: open_session(Path(path), threads) for name, path in paths.items()}
+    sessions = {}
+    for name, path in paths.items():
+        with suppress(NoCompiler):
+            sessions[name] = open_session(Path(path), threads)
+    if not sessions:
+        return {}
     feeds = {name: dict(inputs) if inputs else _example(session) for name, session in sessions.items()}
     calls = {name: partial(session.run, feeds[name]) for name, session in sessions.items()}
     found = measure_latency(calls, runs, seconds)
