@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..devices.boards.emulated import EmulatorUnavailable, run_on
+from ..devices.boards.emulated import EmulatorUnavailable, boards, run_on
 from ..devices.boards.host import describe_host
 from ..export.artifact import Artifact
 from ..export.c.program import to_c
@@ -36,7 +36,7 @@ NETWORKS = (
     ("bireal_xs", "binary"),
     ("resnet8", "w4a4"),
 )
-BOARDS = ("aarch64", "aarch64-armv8.0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55")
+BOARDS = tuple(boards())
 INPUTS = 1000
 
 
@@ -102,8 +102,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--board", action="append", choices=BOARDS, help="repeatable; all by default")
     parser.add_argument("--keep", action="store_true", help="write the record that docs/results.md is made of")
     arguments = parser.parse_args(argv)
-    boards = tuple(arguments.board or BOARDS)
-    rows = [row for name, scheme in NETWORKS for row in measure(name, scheme, arguments.inputs, boards)]
+    chosen = tuple(arguments.board or BOARDS)
+    rows = [row for name, scheme in NETWORKS for row in measure(name, scheme, arguments.inputs, chosen)]
     ran = [row for row in rows if row["equal"] is not None]
     share = sum(row["equal"] for row in ran) / max(sum(row["inputs"] for row in ran), 1)
     document = {"benchmark": "c_exact", "ratios": {"equal_share": share}, "machine": str(describe_host()), "rows": rows}

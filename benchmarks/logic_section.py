@@ -17,6 +17,7 @@ _FORMS = {
 
 def section(record: dict[str, Any]) -> str:
     """Time a sample and time to compile, by size and form."""
+    sizes = {size: words for size, words in _SIZES.items() if size in record["networks"]}
     lines = [
         "## Logic networks in C\n",
         f"`python -m offramp.benchmarks.logic` on {record['machine']}, {record['compiler']}, one thread, the least of",
@@ -24,11 +25,11 @@ def section(record: dict[str, Any]) -> str:
         "60, or was not tried. Random layered networks of majorities, ANDs and ORs. The straight-line C is our own",
         "stand-in for what other generators write. ONNX Runtime multiplies whole matrices, almost all of whose weights",
         "are 0: what a network costs that is not taken for logic.\n",
-        f"| form | {' | '.join(_SIZES.values())} |",
-        "| --- |" + " --- |" * len(_SIZES),
+        f"| form | {' | '.join(sizes.values())} |",
+        "| --- |" + " --- |" * len(sizes),
     ]
     for form, words in _FORMS.items():
-        cells = [_cell(record["networks"][size], form) for size in _SIZES]
+        cells = [_cell(record["networks"][size], form) for size in sizes]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     board = record["cortex_m4"]
     lines += [

@@ -10,7 +10,7 @@ from offramp.devices.boards.emulated.border import read_border, sample_shape
 from offramp.devices.boards.emulated.build import Program, glue, memory_script
 from offramp.devices.boards.emulated.counting import plugin_version, prepare, read_report
 from offramp.devices.boards.emulated.link_map import Piece, Sizes, measure, parse_map
-from offramp.devices.boards.emulated.run import EmulatedRun, crash, pack_inputs, unpack_outputs
+from offramp.devices.boards.emulated.run import crash, pack_inputs, unpack_outputs
 from offramp.devices.boards.emulated.symbols import Function, c_name, function_at, parse_functions
 from offramp.devices.boards.emulated.toolchain import CommandFailed, complaint, overflows, run
 from offramp.errors import BadInput
@@ -312,32 +312,6 @@ def test_a_command_that_fails_or_hangs_says_so(tmp_path):
         run(["sleep", "20"], tmp_path, seconds=0.1)
     with pytest.raises(EmulatorUnavailable, match=r"no-such-command: cannot be started"):
         run(["no-such-command"], tmp_path)
-
-
-def test_a_run_becomes_rows_of_a_manifest():
-    found = EmulatedRun(
-        board="cortex-m4",
-        outputs={},
-        flash_bytes=2000,
-        ram_bytes=300,
-        stack_bytes=64,
-        instructions=1000,
-        instructions_range=(990, 1001),
-        by_function={"net_run": 1000},
-        by_object={"net.c": (2000, 300)},
-        compiler="arm-none-eabi-gcc 12.2.1",
-        emulator="qemu-system-arm 7.2.22",
-        flags=("-O2",),
-    )
-    rows = {row.what: row for row in found.measurements()}
-    assert {name: (row.value, row.unit) for name, row in rows.items()} == {
-        "instructions": (1000.0, "instructions"),
-        "flash": (2000.0, "bytes"),
-        "RAM": (300.0, "bytes"),
-        "stack": (64.0, "bytes"),
-    }
-    assert rows["instructions"].spread == {"least": 990.0, "most": 1001.0}
-    assert "qemu-system-arm 7.2.22" in rows["instructions"].how and "-O2" in rows["flash"].how
 
 
 def test_a_board_of_ones_own_needs_no_more_than_its_memories():

@@ -118,7 +118,7 @@ def test_the_compiler_is_what_cc_names(monkeypatch) -> None:
 
 
 def test_kernels_that_the_processor_lacks_are_refused(monkeypatch) -> None:
-    monkeypatch.setattr("offramp.runtime.c_compiler._processor_flags", frozenset)
+    monkeypatch.setattr("offramp.runtime.c_compiler.processor_flags", frozenset)
     with pytest.raises(BadInput, match=r"kernels avx512: this processor has no avx512bw"):
         kernel_flags("avx512")
     with pytest.raises(BadInput, match=r"kernels sse9: unknown; choose from native"):

@@ -80,8 +80,8 @@ def _browser() -> Finding:
 def _c_compiler() -> Finding:
     try:
         return Finding("c, compiled and executed", True, compiler_version())
-    except NoCompiler:
-        return Finding("c, compiled and executed", False, "no C compiler found", "apt-get install gcc")
+    except NoCompiler as missing:
+        return Finding("c, compiled and executed", False, str(missing))
 
 
 def _emulated(board: Board) -> Finding:

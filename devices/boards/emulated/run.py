@@ -11,7 +11,6 @@ import numpy as np
 
 from ....errors import BadInput
 from ....export.artifact import Artifact, TensorSpec
-from ....runtime.measurement import Measurement
 from .board import Board
 from .border import read_border, sample_shape
 from .build import NETWORK_FLAGS, Program, build
@@ -57,20 +56,6 @@ class EmulatedRun:
     compiler: str
     emulator: str
     flags: tuple[str, ...]
-
-    def measurements(self) -> list[Measurement]:
-        """Rows for a manifest."""
-        built = f"{self.compiler} {' '.join(self.flags)}"
-        least, most = self.instructions_range
-        spread: dict[str, float | None] = {"least": float(least), "most": float(most)}
-        counted = f"{self.emulator}, one run on the first sample; least and most over all samples; {built}"
-        linked = f"the network's own in the linker's map; {built}"
-        return [
-            Measurement("instructions", self.board, counted, float(self.instructions), "instructions", spread),
-            Measurement("flash", self.board, linked, float(self.flash_bytes), "bytes"),
-            Measurement("RAM", self.board, linked, float(self.ram_bytes), "bytes"),
-            Measurement("stack", self.board, counted, float(self.stack_bytes), "bytes"),
-        ]
 
 
 def run_on(
