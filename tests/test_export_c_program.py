@@ -330,3 +330,39 @@ def test_boolean_threshold_networks_give_the_same_signs(sign, tmp_path) -> None:
         found = session.run({"x": signs.numpy()})["y"]
         assert np.array_equal(found, wanted)
         assert set(np.unique(found)) <= {-1.0, 1.0}
+
+
+class Mirrored(nn.Module):
+    def forward(self, x):
+        x = torch.relu(x)
+        return x + x.transpose(-1, -2)
+
+
+class Converted(nn.Module):
+    def forward(self, a, b):
+        return (a + b).double().float() * (a - b).bool()
+
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3).eval()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, image):
+        return self.conv(torch.relu(self.norm(image)))
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("network", "names", "shape"),
+    [(Mirrored(), ("x",), (1, 5, 5)), (Converted(), ("a", "b"), (2, 7)), (Normed(), ("image",), (2, 3, 6, 6))],
+)
+def test_inputs_of_any_name_are_read_before_they_are_written_over(network, names, shape, tmp_path) -> None:
+    samples = samples_of(*(shape for _ in names), count=1)[0]
+    captured = capture(network.eval(), samples)
+    program = to_program(captured.module, captured.example_inputs)
+    path = tmp_path / "net.c"
+    to_c(program, path, input_names=names, output_names=("y",), precision="float32")
+    found = CSession(path).run({name: sample.numpy() for name, sample in zip(names, samples)})["y"]
+    np.testing.assert_allclose(found, network(*samples).detach().numpy(), rtol=1e-5, atol=1e-6)

@@ -147,8 +147,8 @@ def images(x: Value, y: Value, out: Emission, call: str) -> list[str]:
     if batch == 1:
         return [f"    {call.format(a=a, y=b)}"]
     steps = (value_elements(v, out) // batch for v in (x, y))
-    a, b = (f"{pointer} + image * {step}" for pointer, step in zip((a, b), steps))
-    return [f"    for (int32_t image = 0; image < {batch}; image++)", f"        {call.format(a=a, y=b)}"]
+    a, b = (f"{pointer} + i * {step}" for pointer, step in zip((a, b), steps))
+    return [f"    for (int32_t i = 0; i < {batch}; i++)", f"        {call.format(a=a, y=b)}"]
 
 
 def matrices(y: Value, a: Value, b: Value, out: Emission, call: str) -> list[str]:

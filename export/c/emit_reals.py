@@ -1,5 +1,7 @@
 """Operators on real numbers as C: expressions in loops, and kernels for products, norms and pools."""
 
+import re
+
 import numpy as np
 
 from ...errors import UnsupportedOperator
@@ -38,11 +40,13 @@ def _loop(operation: FloatOperation, out: Emission, names: str, body: str) -> No
     """Loops around a statement in which letters stand for the inputs' elements."""
     loops = out.walk(operation.output, *operation.inputs)
     lines = [
-        f"const {C_TYPE[value.kind]} {name} = {out.pointer(value)}[{loops.offset(place + 1)}];"
+        f"const {C_TYPE[value.kind]} element_{name} = {out.pointer(value)}[{loops.offset(place + 1)}];"
         for place, (name, value) in enumerate(zip(names, operation.inputs))
     ]
     out.need("math")
     target = f"{out.pointer(operation.output)}[{loops.offset(0)}]"
+    # An input may be called as the letter is, and a declaration would hide it from itself.
+    body = re.sub(rf"\b([{names}])\b", r"element_\1", body)
     written = [*lines, body.format(y=target)]
     out.lines += loops.text(written) if loops.sizes else ["    {", *(f"        {line}" for line in written), "    }"]
 

@@ -69,7 +69,8 @@ class _Placing:
                 for value in computed:
                     under = self.roots[value.name]
                     free = under.name not in self.inputs and last.get(under.name) == place
-                    if free and self._lies_alike(value, operation.output):
+                    readers = [other for other in computed if self.roots[other.name] is under]
+                    if free and all(self._lies_alike(other, operation.output) for other in readers):
                         root = under
                         break
             self.roots[operation.output.name] = root

@@ -18,6 +18,12 @@ def _clamp(low: float | None, high: float | None) -> str:
     return inner if high is None else f"fminf({inner}, {real(high)})"
 
 
+def _converted(dtype: torch.dtype) -> str:
+    if dtype.is_floating_point:
+        return "(float)x"
+    return "(int32_t)(x != 0)" if dtype is torch.bool else "(int32_t)x"
+
+
 def _gelu(approximate: str = "none") -> str:
     if approximate == "tanh":
         return f"0.5f * x * (1.0f + tanhf({real(0.7978845608028654)} * (x + 0.044715f * x * x * x)))"
@@ -67,7 +73,7 @@ OF_ONE: dict[Any, Expression] = {
     aten.le.Scalar: lambda limit: f"x <= {real(limit)}",
     aten.lt.Scalar: lambda limit: f"x < {real(limit)}",
     aten.where.Scalar: lambda yes, no: f"x ? {real(yes)} : {real(no)}",
-    aten.to.dtype: lambda dtype, *_: "(float)x" if dtype is torch.float32 else "(int32_t)x",
+    aten.to.dtype: lambda dtype, *_: _converted(dtype),
 }
 # Operator -> an expression of `a` and `b`.
 OF_TWO: dict[Any, str] = {
