@@ -222,3 +222,16 @@ def test_inputs_that_do_not_fit_are_refused(written) -> None:
         session.run(np.ones((2, 3)))
     with pytest.raises(BadInput, match=r"packed inputs must be uint64 \(13, words\), got int64 \(13, 1\)"):
         session.call(np.ones((13, 1), np.int64))
+
+
+@pytest.mark.skipif(not COMPILERS, reason="not run: no gcc or clang")
+@pytest.mark.parametrize(
+    ("table", "operands"), [(0xA0, (1, 0, 3)), (0x88, (0, 1, 0)), (0xAA, (1, 0, 0))], ids=["gap", "constant", "wire"]
+)
+def test_a_gate_that_is_not_in_canonical_form_is_brought_into_it(table, operands, tmp_path) -> None:
+    netlist = Netlist(3, np.array([table]), np.array([operands]), np.array([4]), np.array([False]))
+    x = samples_of(netlist, 70)
+    session = LogicSession(write_netlist(netlist, tmp_path / "gate.c").path, "portable")
+    np.testing.assert_array_equal(session.run(x), evaluate(netlist, x))
+    chunked = write_netlist(netlist, tmp_path / "chunked.c", "chunked").path
+    subprocess.run([COMPILERS[0], *WARNINGS, "-Werror", "-fsyntax-only", str(chunked)], check=True)

@@ -11,6 +11,7 @@ from .builder import simplified
 from .chunked import CHUNK, chunked_source
 from .host import host_source
 from .netlist import Netlist
+from .tables import canonical_orders, used_operands
 
 FORMS = ("table", "chunked")
 
@@ -50,10 +51,17 @@ def write_netlist(netlist: Netlist, path: Path, form: str = "table", chunk: int 
 def written_form(netlist: Netlist) -> Netlist:
     """The netlist as C is written from it, simplified unless it is fit as it is.
 
-    It is where every table is 0 where its operands are 0, none is constant, and every gate is read or an output.
+    It is where no table is 1 where its operands are 0, each is in its canonical order and has two operands or three,
+    none of them a constant, and every gate is read or an output.
     """
     read = np.zeros(netlist.signals, bool)
     read[netlist.operands] = True
     read[netlist.outputs] = True
-    fit = not (netlist.tables & 1).any() and netlist.tables.all() and read[netlist.first_gate :].all()
+    counts = np.zeros(256, int)
+    for table in map(int, np.unique(netlist.tables)):
+        if table & 1 or canonical_orders(table)[0] != table:
+            return simplified(netlist)
+        counts[table] = len(used_operands(table))
+    used = np.arange(3) < counts[netlist.tables][:, None]
+    fit = (used.sum(axis=1) > 1).all() and netlist.operands[used].all() and read[netlist.first_gate :].all()
     return netlist if fit else simplified(netlist)
