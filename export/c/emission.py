@@ -74,11 +74,12 @@ class Emission:
 
     def array(self, kind: str, name: str, values: np.ndarray | Sequence, comment: str = "") -> str:
         """A constant array under a free name close to `name`; one of the same numbers is shared."""
-        key = kind.encode() + np.ascontiguousarray(values).tobytes()
+        count = np.asarray(values).size  # tells numbers of 4 and of 8 bytes apart
+        key = f"{kind} {count} ".encode() + np.ascontiguousarray(values).tobytes()
         if key not in self._arrays:
             self._arrays[key] = self.name(name)
             self.constants.append(array(kind, self._arrays[key], values, comment))
-            self.constant_bytes[self._arrays[key]] = np.asarray(values).size * _SIZES[kind]
+            self.constant_bytes[self._arrays[key]] = count * _SIZES[kind]
         return self._arrays[key]
 
     def structure(self, kind: str, name: str, fields: dict[str, str]) -> str:

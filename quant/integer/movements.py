@@ -11,6 +11,7 @@ import torch
 from torch.fx import Node
 
 from ..graph import module_path
+from .arithmetic import code_of
 from .operations import Concatenate, Expand, MaxPool, Operation, Pad, Permute, Reshape, Slice, Upsample
 from .values import Kind, Value
 from .windows import pool_window
@@ -113,8 +114,7 @@ def _pad(lowering: Lowering, node: Node, x: Value, output: Value, module: str) -
     for place in range(len(widths) // 2):
         before[rank - 1 - place] = widths[2 * place]
     if x.affine is not None:
-        code = round(fill / x.affine.scale) + x.affine.zero_point
-        fill = min(max(code, x.affine.qmin), x.affine.qmax)
+        fill = code_of(fill, x.affine)
     return lowering.add(Pad((x,), output, module, tuple(before), fill))
 
 
