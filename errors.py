@@ -34,3 +34,9 @@ class UnsupportedOperator(OfframpError):
 
 class OfframpWarning(UserWarning):
     """Something that works, but is likely not what the user wants; the command line shows it as a line of progress."""
+
+
+def first_line(error: BaseException, limit: int = 160) -> str:
+    """The first line of another library's message, cut to `limit` characters."""
+    line = str(error).strip().split("\n", 1)[0]
+    return line if len(line) <= limit else line[: limit - 3] + "..."

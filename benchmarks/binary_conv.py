@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..c_compiler import compile_library, compiler_version, runnable_kernels
 from ..devices.boards.host import describe_host
 from ..export.c.kernels import source_of
 from ..export.c.packing_binary import pack_activations, pack_limits, pack_signs
 from ..options import Options
 from ..pipeline import export_all, programs_of
 from ..quant.scheme import Scheme
-from ..runtime.c_compiler import compile_library, compiler_version, runnable_kernels
 from ..runtime.latency import Latency, measure_latency
 from ..runtime.samples import random_samples
 from ..sources import SampleSets, Source

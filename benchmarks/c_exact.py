@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..c_compiler import runnable_kernels
 from ..devices.boards.emulated import EmulatorUnavailable, boards, run_on
 from ..devices.boards.host import describe_host
 from ..export.artifact import Artifact
@@ -26,7 +27,6 @@ from ..quant.integer.lowering import integer_program
 from ..quant.program import QuantizedProgram
 from ..quant.quantize import quantize
 from ..quant.scheme import Scheme, bits_named
-from ..runtime.c_compiler import runnable_kernels
 from ..runtime.c_session import CSession
 from .results import keep
 from .untrained import enliven

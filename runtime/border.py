@@ -31,12 +31,6 @@ def checked_inputs(path: Path, specs: tuple[TensorSpec, ...], inputs: dict[str, 
     return values
 
 
-def first_line(error: BaseException, limit: int = 160) -> str:
-    """The first line of an engine's message, cut to `limit` characters."""
-    line = str(error).strip().split("\n", 1)[0]
-    return line if len(line) <= limit else line[: limit - 3] + "..."
-
-
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(shape) == len(wanted) and all(w is None or w == s for s, w in zip(shape, wanted))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .c_compiler import compile_library
+from ..c_compiler import compile_library
 from .c_session import CSession
 from .c_source import Call
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..c_compiler import compile_library, compiler_version
 from .border import checked_inputs
-from .c_compiler import compile_library, compiler_version
 from .c_source import CSource, Described, read_c_source, spec_of
 
 _LISTENER = """\

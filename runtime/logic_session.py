@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..c_compiler import compile_library, compiler_version
 from ..errors import BadInput
-from .c_compiler import compile_library, compiler_version
 
 _ENTRY = re.compile(r"^void (\w+)_run\(const uint64_t \*in, uint64_t \*out, size_t words\);$", re.M)
 _SIZES = re.compile(r"^#define \w+_(INPUTS|OUTPUTS) (\d+)$", re.M)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput
-from .border import first_line
+from ..errors import BadInput, first_line
 from .onnx_session import PACKED_BITS, attributes_of, constants_of, load_onnx, unpacked_codes
 
 # Operators whose output holds input values unchanged, in another order or shape.

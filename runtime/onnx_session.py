@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput
+from ..errors import BadInput, first_line
 from ..export.artifact import TensorSpec
 from ..quant.codes import IntegerTensor
-from .border import checked_inputs, first_line
+from .border import checked_inputs
 
 _DTYPES = {
     "tensor(float)": "float32",

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput
+from ..errors import BadInput, first_line
 from ..export.artifact import TensorSpec
 from ..export.quiet import quiet_process
 from ..quant.codes import IntegerTensor
-from .border import checked_inputs, first_line
+from .border import checked_inputs
 from .tflite_graph import TfliteGraph, TfliteTensor, read_tflite
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..c_compiler import NoCompiler
 from ..errors import OfframpError
 from ..export.artifact import Artifact
 from ..quant.graph import module_path
 from ..quant.program import QuantizedProgram
-from .c_compiler import NoCompiler
 from .constants import ConstantsCheck, compare_constants
 from .exact import ExactCheck, compare_exactly
 from .locate import FirstDifference, locate

@@ -1,8 +1,8 @@
 """Skips a test where what it needs is not on this machine, and says what that is."""
 
 import pytest
+from offramp.c_compiler import processor_flags
 from offramp.devices.boards.emulated import boards, missing_tools
-from offramp.runtime.c_compiler import processor_flags
 
 
 def need_board(name: str) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from offramp.c_compiler import WARNINGS
 from offramp.devices.boards.emulated import boards
 from offramp.export.c.kernels import source_of
 from offramp.export.c.packing_binary import pack_activations, pack_limits, pack_signs
-from offramp.runtime.c_compiler import WARNINGS
 
 sys.path.append(str(Path(__file__).parent))
 from cortex_m import START, compile_flags, emulator

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from offramp.c_compiler import KERNEL_SETS, WARNINGS, runnable_kernels
 from offramp.export.c.program import source_of_program
 from offramp.quant.capture import capture, to_program
 from offramp.quant.integer.evaluate import evaluate
@@ -16,7 +17,6 @@ from offramp.quant.integer.lowering import integer_program
 from offramp.quant.integer.operations import FloatOperation
 from offramp.quant.quantize import quantize
 from offramp.quant.scheme import Scheme, bits_named
-from offramp.runtime.c_compiler import KERNEL_SETS, WARNINGS, runnable_kernels
 
 sys.path.append(str(Path(__file__).parent))
 from random_networks import networks

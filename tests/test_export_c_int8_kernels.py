@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from offramp.c_compiler import WARNINGS
 from offramp.devices.boards.emulated import boards
 from offramp.export.c.kernels import source_of
 from offramp.export.c.packing_int8 import (
@@ -26,7 +27,6 @@ from offramp.export.c.packing_int8 import (
     pack_weights,
     scratch_bytes,
 )
-from offramp.runtime.c_compiler import WARNINGS
 
 sys.path.append(str(Path(__file__).parent))
 from cortex_m import START, compile_flags, emulator

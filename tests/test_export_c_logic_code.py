@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from offramp.c_compiler import KERNEL_SETS, WARNINGS, runnable_kernels
 from offramp.devices.boards.emulated import run_on
 from offramp.errors import BadInput
 from offramp.export.c.logic import Netlist, evaluate, from_layers, pack, simplified, unpack, write_netlist
@@ -14,7 +15,6 @@ from offramp.export.c.logic.chunked import chunked_source
 from offramp.export.c.logic.host import host_source
 from offramp.export.c.logic.schedule import schedule
 from offramp.export.c.logic.tables import canonical_orders, used_operands
-from offramp.runtime.c_compiler import KERNEL_SETS, WARNINGS, runnable_kernels
 from offramp.runtime.logic_session import LogicSession
 
 sys.path.append(str(Path(__file__).parent))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from offramp.c_compiler import WARNINGS, runnable_kernels
 from offramp.errors import BadInput, UnsupportedOperator
 from offramp.export.c.kernels import ORDER, source_of
 from offramp.export.c.program import source_of_program, to_c
@@ -18,7 +19,6 @@ from offramp.foreign import describe_file
 from offramp.quant.capture import capture, to_program
 from offramp.quant.integer.evaluate import evaluate
 from offramp.quant.integer.lowering import integer_program
-from offramp.runtime.c_compiler import WARNINGS, runnable_kernels
 from offramp.runtime.c_session import CSession
 from offramp.runtime.c_source import read_c_source
 from offramp.runtime.macs import count_c, count_program

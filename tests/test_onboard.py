@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from offramp.c_compiler import runnable_kernels
 from offramp.manifest import check_document
 from offramp.onboard import fault_of, holds
-from offramp.runtime.c_compiler import runnable_kernels
 
 sys.path.append(str(Path(__file__).parent))
 from command_line import document_of, error_of, offramp, progress_of

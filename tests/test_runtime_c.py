@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from offramp.c_compiler import NoCompiler, compile_library, compiler, kernel_flags
 from offramp.errors import BadInput
 from offramp.export.c.program import to_c
-from offramp.runtime.c_compiler import NoCompiler, compile_library, compiler, kernel_flags
 from offramp.runtime.islands import find_islands
 from offramp.runtime.memory import peak_of_file
 from offramp.runtime.reference import run_reference
@@ -118,7 +118,7 @@ def test_the_compiler_is_what_cc_names(monkeypatch) -> None:
 
 
 def test_kernels_that_the_processor_lacks_are_refused(monkeypatch) -> None:
-    monkeypatch.setattr("offramp.runtime.c_compiler.processor_flags", frozenset)
+    monkeypatch.setattr("offramp.c_compiler.processor_flags", frozenset)
     with pytest.raises(BadInput, match=r"kernels avx512: this processor has no avx512bw"):
         kernel_flags("avx512")
     with pytest.raises(BadInput, match=r"kernels sse9: unknown; choose from native"):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ...runtime.c_compiler import NoCompiler, compiler_version
+from ...c_compiler import NoCompiler, compiler_version
 from ...runtime.tflite_compat import CompatibilityUnavailable, ensure_environment
 from .emulated import Board, boards, missing_tools
 from .host import describe_host

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...c_compiler import NoCompiler
 from ...errors import BadInput
 from ...export.artifact import SUFFIX, TensorSpec
-from ...runtime.c_compiler import NoCompiler
 from ...runtime.latency import Latency, load_time_ms, measure_latency
 from ...runtime.measurement import Measurement
 from ...runtime.session import Session, open_session

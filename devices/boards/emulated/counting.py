@@ -7,8 +7,8 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....c_compiler import NoCompiler, compiler
 from ....errors import BadInput
-from ....runtime.c_compiler import NoCompiler, compiler
 from ....storage import atomic_path, cache_folder
 from .build import Program
 from .plugin import SOURCE

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from ..errors import BadInput
-from .border import first_line
+from .errors import BadInput, first_line
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic")
 # Kernel sets -> the flags that make a compiler for x86-64 choose them; `native` takes the best that this machine has.
