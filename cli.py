@@ -118,7 +118,12 @@ def list_systems(as_json: bool) -> None:
 
 
 @main.command(
-    epilog=_examples("offramp train care_xxs", "offramp train resnet8 --data cifar-10/ --epochs 200 --resume")
+    epilog=_examples(
+        "offramp train care_xxs",
+        "offramp train resnet8 --data cifar-10/ --epochs 200 --resume",
+        "offramp train care_xxs --aware synapse=epiram",
+        "offramp train synapse_mlp --rule in-array --synapse epiram --update unidirectional",
+    )
 )
 @click.argument("system")
 @flags.together(flags.data, flags.runs, flags.seed, flags.as_json)
@@ -127,15 +132,49 @@ def list_systems(as_json: bool) -> None:
 @click.option(
     "--device", default="cpu", show_default=True, help="cpu, cuda or mps; under torchrun, one process a device."
 )
-def train(system: str, epochs: int | None, resume: bool, device: str, as_json: bool, **chosen: Any) -> None:
-    """Trains a system of the zoo into runs/SYSTEM."""
+@click.option("--rule", type=click.Choice(("in-array",)), help="A learning rule in place of back-propagation.")
+@click.option("--synapse", metavar="DEVICE", help="Of --rule in-array: the devices that hold and learn the weights.")
+@click.option("--update", type=click.Choice(flags.SCHEMES), help="Of --rule in-array: which devices a pulse goes to.")
+@click.option("--counts", type=click.Choice(flags.COUNTS), help="Of --rule in-array: how a change becomes pulses.")
+@click.option("--aware", metavar="synapse=DEVICE", help="Train on weights as that device gives them, after float.")
+def train(
+    system: str,
+    epochs: int | None,
+    resume: bool,
+    device: str,
+    rule: str | None,
+    synapse: str | None,
+    update: str | None,
+    counts: str | None,
+    aware: str | None,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Trains a system of the zoo into runs/SYSTEM.
+
+    With --aware its float weights are trained further, into runs/SYSTEM.DEVICE.
+    """
     from . import screen
+    from .errors import BadInput
+    from .hardware_aware import in_array_rule, train_aware
     from .pipeline import train_source
     from .sources import find_source
 
     options = flags.options_of(**chosen)
-    run = train_source(find_source(system, options.seed), options, flags.recipe_of(system, epochs), resume, device)
-    _finish({"name": run.system, "run": str(options.runs / system), "metrics": run.metrics}, as_json, screen.show_run)
+    given = {"--synapse": synapse, "--update": update, "--counts": counts}
+    if rule is None and (stray := [flag for flag, value in given.items() if value is not None]):
+        raise BadInput(f"{stray[0]}: belongs to --rule in-array; for fine-tuning write --aware synapse=DEVICE")
+    if aware is not None:
+        if rule is not None:
+            raise BadInput("--aware: trains by back-propagation; leave out --rule")
+        run = train_aware(system, aware, options, epochs, resume, device, _say)
+        folder = options.runs / f"{Path(system).name}.{run.rule['device']['name']}" if run.rule else options.runs
+    else:
+        chosen_rule = None if rule is None else in_array_rule(synapse, update, counts)
+        recipe = flags.recipe_of(system, epochs)
+        run = train_source(find_source(system, options.seed), options, recipe, resume, device, chosen_rule)
+        folder = options.runs / system
+    _finish({"name": run.system, "run": str(folder), "metrics": run.metrics}, as_json, screen.show_run)
 
 
 @main.command(
@@ -232,7 +271,7 @@ def profile(
     WHAT is a dist, or a foreign .onnx, .tflite, .c or .mlpackage. With --on, the C networks of a dist run on an
     emulated board: the same bits as here, and flash, RAM and instructions by function.
     """
-    from . import screen
+    from . import screen, screen_devices
     from .errors import BadInput
     from .inspection import profile_path
 
@@ -240,13 +279,95 @@ def profile(
         from .onboard import holds, profile_on
 
         document = profile_on(board, what, samples, _say)
-        _finish(document, as_json, screen.show_board)
+        _finish(document, as_json, screen_devices.show_board)
         if not holds(document):
             sys.exit(1)
         return
     if samples is not None:
         raise BadInput("--samples: belongs to --on BOARD; leave it out")
     _finish(profile_path(what, threads, runs, seconds), as_json, screen.show_dist)
+
+
+@main.command(
+    epilog=_examples(
+        "offramp emulate dist/care_xxs --synapse epiram --adc 8 --samples 5",
+        "offramp emulate dist/care_xxs --synapse pcmo --sweep levels=2,4,8,16,64 --sweep d2d=0,.1,.2",
+        "offramp emulate mypkg.net:build --data x.npz --synapse mine.toml --set read_noise=.01",
+    )
+)
+@click.argument("network")
+@flags.synapse
+@click.option("--samples", "chips", type=click.IntRange(1, 1000), default=5, show_default=True, help="Chips to sample.")
+@click.option("--held-out", type=click.IntRange(1), help="Held-out samples, at most; 500, or a dist's own, by default.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.svg", help="Where to draw a sweep.")
+@flags.together(flags.data, flags.runs, flags.seed, flags.as_json)
+def emulate(
+    network: str,
+    chips: int,
+    held_out: int | None,
+    plot: Path | None,
+    data: str | None,
+    runs: Path,
+    seed: int,
+    as_json: bool,
+    **arrays: Any,
+) -> None:
+    """Runs a network on emulated arrays of synapse devices.
+
+    NETWORK is a dist, or what deploy takes, which is then quantized to int8. Each layer's weights are written into
+    devices of the catalogue (see `offramp synapse`) or of your own .toml; all else stays digital. A dist keeps the
+    figures in its manifest and report.
+    """
+    from . import screen_devices
+    from .emulation.run import emulate_network, options_like
+
+    wanted = flags.wanted_arrays(chips=chips, seed=seed, **arrays)
+    options = options_like(network, data, held_out, seed, runs)
+    _finish(emulate_network(network, wanted, options, plot, _say), as_json, screen_devices.show_emulation)
+
+
+@main.command(
+    epilog=_examples(
+        "offramp synapse",
+        "offramp synapse epiram",
+        "offramp synapse pulses.csv --plot fit.svg --out mine.toml",
+    )
+)
+@click.argument("what", required=False)
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.svg", help="Of a .csv: draw points and fit.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.toml", help="Of a .csv: write the device.")
+@click.option("--name", help="Of a .csv: what the device is called; the file's name by default.")
+@click.option("--curve", is_flag=True, help="Of a .csv: take the measured curve itself instead of a fitted one.")
+@click.option("--read-volts", type=click.FloatRange(0, min_open=True), help="Of a .csv with currents.")
+@flags.as_json
+def synapse(
+    what: str | None,
+    plot: Path | None,
+    out: Path | None,
+    name: str | None,
+    curve: bool,
+    read_volts: float | None,
+    as_json: bool,
+) -> None:
+    """Published synapse devices, and fits of measured ones.
+
+    WHAT is nothing (lists the catalogue), a device's name or .toml (shows its figures), or a .csv of pulses and
+    conductances, which is fitted: levels, nonlinearities, noise, smallest and largest conductance with intervals.
+    """
+    from . import screen_devices
+    from .errors import BadInput
+    from .synapses import device_figures, devices_table, fit_file
+
+    if what is not None and Path(what).suffix.lower() == ".csv":
+        document = fit_file(Path(what), name, curve, read_volts, plot, out)
+        _finish(document, as_json, screen_devices.show_synapse)
+        return
+    if given := [flag for flag, value in (("--plot", plot), ("--out", out), ("--name", name)) if value is not None]:
+        raise BadInput(f"{given[0]}: belongs to a .csv of pulses; name one")
+    if what is None:
+        _finish(devices_table(), as_json, screen_devices.show_synapses)
+    else:
+        _finish(device_figures(what), as_json, screen_devices.show_synapse)
 
 
 @main.command(
@@ -295,6 +416,30 @@ def report(dist: Path, as_json: bool) -> None:
     from .inspection import rewrite_report
 
     _finish(rewrite_report(dist), as_json, screen.show_report)
+
+
+@main.command(
+    epilog=_examples(
+        "offramp reproduce adaptive-learning-rule-synapse", "offramp reproduce adaptive-learning-rule-synapse --seeds 3"
+    )
+)
+@click.argument("paper")
+@click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Runs of every condition.")
+@click.option("--data", metavar="DATA", help="Other data than the bundled, as a folder with MNIST.")
+@click.option("--effort", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Share of the full epochs.")
+@flags.as_json
+def reproduce(paper: str, seeds: int, data: str | None, effort: float, as_json: bool) -> None:
+    """A paper's claims at small scale: each with its baseline, over several seeds, and whether it holds.
+
+    PAPER is a slug; a wrong one lists them. Leaves with 1 if a claim does not hold.
+    """
+    from . import screen_devices
+    from .models.reproductions import Study, claims_of
+
+    claims = claims_of(paper, Study(tuple(range(seeds)), data, effort, _say))
+    _finish(claims, as_json, screen_devices.show_claims)
+    if not all(claim["holds"] for claim in claims):
+        sys.exit(1)
 
 
 @main.command(epilog=_examples("offramp doctor"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from .emulation.run import WantedArrays
     from .mixed import Wanted
     from .models.recipe import Recipe
     from .options import Options
@@ -19,6 +20,8 @@ _BY_DEFAULT = ("onnx", "coreml", "tflite")
 _PRECISIONS = ("float32", "float16", "quantized", "int8")
 _CALIBRATIONS = ("minmax", "percentile", "mse", "entropy")
 _ESTIMATORS = ("plain", "clipped", "approximate")
+SCHEMES = ("unidirectional", "bidirectional", "single")
+COUNTS = ("proportional", "nearest", "adaptive")
 
 
 def together(*decorators: Callable) -> Callable:
@@ -125,6 +128,21 @@ form = together(
     click.option("--measure/--no-measure", default=True, show_default=True, help="Time the artifacts on this host."),
 )
 
+synapse = together(
+    click.option("--synapse", required=True, metavar="DEVICE", help="Of `offramp synapse`, or a .toml of your own."),
+    click.option("--adc", type=click.IntRange(0, 16), help="Bits of the ADCs; ideal ones by default."),
+    click.option("--dac", type=click.IntRange(0, 16), help="Bits of the DACs; ideal ones by default."),
+    click.option("--tile", metavar="ROWSxCOLUMNS", help="Size of an array; 256x256 by default."),
+    click.option("--slice-bits", type=click.IntRange(0, 16), help="Bits of a weight in one device; all by default."),
+    click.option("--reference", type=click.Choice(("pair", "column")), help="What a device is held against; pair."),
+    click.option("--verify", type=click.IntRange(0, 1000), help="Rounds of write-and-verify; none by default."),
+    click.option("--time", "seconds", type=click.FloatRange(0), help="Seconds from writing to reading; 0 by default."),
+    click.option("--compensate-drift", is_flag=True, help="One factor a layer makes up for the mean drift."),
+    click.option("--correct-offset", is_flag=True, help="Subtract what each column gives too much."),
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Another figure; repeatable."),
+    click.option("--sweep", "sweeps", multiple=True, metavar="NAME=V,V,...", help="Values to try; repeatable."),
+)
+
 
 def options_of(
     targets: tuple[str, ...] = (),
@@ -204,3 +222,51 @@ def recipe_of(reference: str, epochs: int | None) -> "Recipe | None":
     if reference not in all_systems():
         raise BadInput(f"--epochs: only a system of the zoo is trained here; {reference} is taken as it is")
     return replace(all_systems()[reference].recipe, epochs=epochs)
+
+
+def wanted_arrays(
+    synapse: str,
+    adc: int | None,
+    dac: int | None,
+    tile: str | None,
+    slice_bits: int | None,
+    reference: str | None,
+    verify: int | None,
+    seconds: float | None,
+    compensate_drift: bool,
+    correct_offset: bool,
+    settings: tuple[str, ...],
+    sweeps: tuple[str, ...],
+    chips: int,
+    seed: int,
+) -> "WantedArrays":
+    """What to emulate, from the command line's options."""
+    from .devices.synapse.design import ArrayDesign
+    from .emulation.run import WantedArrays
+    from .emulation.settings import parse_axis, parse_setting
+
+    rows, columns = _tile(tile) if tile else (ArrayDesign.rows, ArrayDesign.columns)
+    design = ArrayDesign(
+        rows=rows,
+        columns=columns,
+        reference=reference or ArrayDesign.reference,
+        slice_bits=slice_bits or 0,
+        dac_bits=dac or 0,
+        adc_bits=adc or 0,
+        verify_rounds=verify or 0,
+        seconds=seconds or 0.0,
+        compensates_drift=compensate_drift,
+        corrects_offset=correct_offset,
+    )
+    axes = tuple(map(parse_axis, sweeps))
+    return WantedArrays(synapse, design, tuple(map(parse_setting, settings)), axes, chips, seed)
+
+
+def _tile(text: str) -> tuple[int, int]:
+    """`64x128` as rows and columns."""
+    from .errors import BadInput
+
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        raise BadInput(f"--tile {text}: give rows and columns, as 128x128")
+    return int(rows), int(columns)

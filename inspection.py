@@ -18,7 +18,7 @@ from .runtime.reference import run_reference
 from .runtime.report import write_report
 from .runtime.samples import Samples
 from .runtime.verify import verify_artifact
-from .sources import Source, baked_samples, find_samples
+from .sources import SampleSets, Source, baked_samples, find_samples
 
 
 def is_dist(path: Path) -> bool:
@@ -130,15 +130,19 @@ def artifact_of(folder: Path, document: dict[str, Any], row: dict[str, Any]) -> 
 
 def samples_of(document: dict[str, Any], options: Options) -> Samples:
     """Held-out samples for a dist: those the user names, or those that its source has."""
+    return sample_sets_of(document, options).held_out
+
+
+def sample_sets_of(document: dict[str, Any], options: Options) -> SampleSets:
+    """Samples for a dist, to choose ranges on and to measure on."""
     source, data, counts = _source_of(document), options.data, (options.scheme.samples, options.held_out)
     is_baked = document["preprocessing"] and document["preprocessing"]["baked"]
     try:
-        sets = baked_samples(source, data, *counts) if is_baked else find_samples(source, data, *counts, options.seed)
+        return baked_samples(source, data, *counts) if is_baked else find_samples(source, data, *counts, options.seed)
     except BadInput as fault:
         if data is None or Path(data).exists():
             raise
         raise BadInput(f"{fault}; name with --data where the deployment's samples are now") from fault
-    return sets.held_out
 
 
 def _source_of(document: dict[str, Any]) -> Source:

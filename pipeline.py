@@ -14,6 +14,7 @@ from .finetune import finetune
 from .manifest import write_manifest
 from .mixed import find_scheme, tensors_of
 from .models.data import Preprocessing
+from .models.learning import LearningRule
 from .models.recipe import Recipe
 from .models.run import Run, load_run
 from .models.training import train
@@ -69,7 +70,12 @@ def trained_source(source: Source, options: Options, recipe: Recipe | None = Non
 
 
 def train_source(
-    source: Source, options: Options, recipe: Recipe | None = None, resume: bool = False, device: str = "cpu"
+    source: Source,
+    options: Options,
+    recipe: Recipe | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    rule: LearningRule | None = None,
 ) -> Run:
     """Trains a system into `runs/NAME`.
 
@@ -81,7 +87,7 @@ def train_source(
             f"{source.origin}: training takes a system of the zoo; deploy takes your trained network as it is"
         )
     data = load_data(source, options.data)
-    return train(source.system, data, recipe, options.runs / source.name, options.seed, resume, device)
+    return train(source.system, data, recipe, options.runs / source.name, options.seed, resume, device, rule=rule)
 
 
 def programs_of(source: Source, samples: SampleSets, options: Options, say: Say = lambda _: None) -> Programs:

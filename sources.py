@@ -173,6 +173,7 @@ def _from_system(system: System, seed: int) -> Source:
         origin=system.name,
         task=system.task,
         paper=system.paper,
+        preprocessing=system.preprocessing,
         dataset=system.dataset,
         system=system,
         trained=False,

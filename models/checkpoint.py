@@ -11,13 +11,19 @@ from torch.optim import Optimizer
 
 from ..errors import BadInput
 from .average import WeightAverage
+from .learning import Learner
 from .weights import read_tensors, write_tensors
 
 FILE = "checkpoint.safetensors"
 
 
 def save_checkpoint(
-    path: Path, module: nn.Module, average: WeightAverage | None, optimizer: Optimizer, state: dict[str, Any]
+    path: Path,
+    module: nn.Module,
+    average: WeightAverage | None,
+    optimizer: Optimizer,
+    state: dict[str, Any],
+    learner: Learner | None = None,
 ) -> None:
     """Writes all tensors, and `state` in the header, as one atomic file."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
@@ -26,11 +32,18 @@ def save_checkpoint(
         state = {**state, "average_steps": average.steps}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": v for slot, v in slots.items() if isinstance(v, Tensor)}
+    if learner is not None:
+        tensors |= {f"learner.{name}": tensor for name, tensor in learner.tensors().items()}
     write_tensors(path, tensors, state)
 
 
 def load_checkpoint(
-    path: Path, module: nn.Module, average: WeightAverage | None, optimizer: Optimizer, config: dict[str, Any]
+    path: Path,
+    module: nn.Module,
+    average: WeightAverage | None,
+    optimizer: Optimizer,
+    config: dict[str, Any],
+    learner: Learner | None = None,
 ) -> dict[str, Any]:
     """Puts a checkpoint's tensors in place and returns its `state`.
 
@@ -53,6 +66,8 @@ def load_checkpoint(
         index, _, slot = name.partition(".")
         slots.setdefault(int(index), {})[slot] = tensor
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    if learner is not None:
+        learner.restore(_under(tensors, "learner."))
     return state
 
 

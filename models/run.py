@@ -41,6 +41,7 @@ class Run:
         metrics: figures of the last epoch on the held-out split, for example `accuracy`.
         weights: the network's state dict.
         history: one row per epoch.
+        rule: the learning rule with its settings; None for gradients and an optimizer.
     """
 
     system: str
@@ -53,9 +54,11 @@ class Run:
     metrics: dict[str, float]
     weights: dict[str, Tensor]
     history: tuple[dict[str, float], ...] = field(default=(), repr=False)
+    rule: dict[str, Any] | None = None
 
     def config(self) -> dict[str, Any]:
         """Everything but weights and figures, as plain values."""
+        rule = {} if self.rule is None else {"rule": self.rule}
         return {
             "system": self.system,
             "task": self.task,
@@ -64,6 +67,7 @@ class Run:
             "seed": self.seed,
             "labels": list(self.labels),
             "preprocessing": self.preprocessing.to_json(),
+            **rule,
         }
 
 
@@ -109,6 +113,7 @@ def load_run(folder: Path) -> Run:
             metrics=metrics,
             weights=weights,
             history=_read_history(folder / "metrics.jsonl"),
+            rule=config.get("rule"),
         )
     except (KeyError, TypeError) as error:
         raise BadInput(f"{folder / 'config.json'}: not a run's configuration ({error}); train again") from error

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput
+from .data import Preprocessing
 from .recipe import Recipe
 
 
@@ -32,6 +33,7 @@ class System:
         dataset: default data, by the name that `models.data.load` knows, for example `digits`; None where no
             bundled data fits (the network can still be deployed untrained, or trained on the user's data).
         recipe: how it is trained by default.
+        preprocessing: in place of the data's own, where the network wants its values in another range.
         keep_int8: module paths (or prefixes) that keep 8 bits where the rest becomes ±1.
         source: citation with link, one line.
     """
@@ -46,6 +48,7 @@ class System:
     recipe: Recipe = field(default_factory=Recipe)
     source: str = ""
     keep_int8: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
     def example_inputs(self, seed: int = 0) -> tuple[Tensor, ...]:
         """Standard normal inputs of the declared shapes, the same for the same seed."""

@@ -10,7 +10,8 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,7 +25,9 @@ from .batches import read_batches, shuffled
 from .checkpoint import FILE, load_checkpoint, save_checkpoint
 from .data import Data
 from .distributed import Ranks, joined
+from .learning import Learner, LearningRule
 from .objective import distillation_loss, evaluate, training_loss
+from .perturbation import Perturbation
 from .recipe import Recipe
 from .run import TRAINING, Run, check_folder, load_run, save_run, write_history
 from .schedule import learning_rate_at, make_optimizer, set_learning_rate
@@ -41,6 +44,8 @@ def train(
     device: str = "cpu",
     progress: bool | None = None,
     teacher: nn.Module | None = None,
+    rule: LearningRule | None = None,
+    perturbation: Perturbation | None = None,
 ) -> Run:
     """Trains and saves to `folder`; a previous run there stays as it was until the new one is complete.
 
@@ -54,20 +59,23 @@ def train(
         device: `cpu`, `cuda` or `mps`.
         progress: a bar on standard error; None shows it on a terminal only.
         teacher: whose outputs the recipe's `distillation` draws the network's to; it is left in evaluation mode.
+        rule: what changes the network in place of gradients and an optimizer.
+        perturbation: what both passes see in place of the weights, as hardware will give them.
 
     Raises:
         OfframpError: the loss became NaN or infinite.
-        BadInput: a sample cannot be read, the device is not there, the folder cannot be used, or the checkpoint is
-            damaged or another training's.
+        BadInput: the rule cannot train the network, a sample cannot be read, the device is not there, the folder cannot
+            be used, or the checkpoint is damaged or another training's.
     """
     folder = Path(folder)
     if isinstance(system, nn.Module):
         module = system
         system = System(type(module).__name__, "", "image-classification", lambda: copy.deepcopy(module), {})
     recipe = recipe or system.recipe
+    data = replace(data, preprocessing=system.preprocessing or data.preprocessing)
     with joined(device) as ranks, _threads(recipe.threads), _forked_rng(ranks.device):
         torch.manual_seed(seed)
-        training = _Training(system, data, recipe, seed, ranks, teacher)
+        training = _Training(system, data, recipe, seed, ranks, teacher, rule, perturbation)
         check_folder(folder)
         if resume and not (folder / TRAINING / FILE).is_file() and training.is_finished(folder):
             return load_run(folder)
@@ -78,7 +86,15 @@ class _Training:
     """One training in one process."""
 
     def __init__(
-        self, system: System, data: Data, recipe: Recipe, seed: int, ranks: Ranks, teacher: nn.Module | None = None
+        self,
+        system: System,
+        data: Data,
+        recipe: Recipe,
+        seed: int,
+        ranks: Ranks,
+        teacher: nn.Module | None = None,
+        rule: LearningRule | None = None,
+        perturbation: Perturbation | None = None,
     ):
         self.system, self.data, self.recipe, self.seed, self.ranks = system, data, recipe, seed, ranks
         self.module = system.build().to(ranks.device).train()
@@ -88,12 +104,18 @@ class _Training:
         self.optimizer = make_optimizer(self.module, recipe)
         self.batch_size = max(1, recipe.batch_size // ranks.world)
         self.steps_per_epoch = len(self._order(0))
+        self.perturbation = perturbation
+        self.special = rule or perturbation
+        self.steps = 0
+        self.learner: Learner | None = None
+        if rule is not None:
+            self.learner = rule.learner(self.module, recipe, seed, recipe.epochs * self.steps_per_epoch)
         self.history: list[dict[str, float]] = []
 
     def run(self, folder: Path, resume: bool, progress: bool | None) -> Run:
         checkpoint = folder / TRAINING / FILE
         if resume and checkpoint.is_file():
-            state = load_checkpoint(checkpoint, self.module, self.average, self.optimizer, self._config())
+            state = load_checkpoint(checkpoint, self.module, self.average, self.optimizer, self._config(), self.learner)
             self.history = state["history"]
         elif self.ranks.first:
             shutil.rmtree(folder / TRAINING, ignore_errors=True)
@@ -117,7 +139,8 @@ class _Training:
         torch.manual_seed(_mixed(self.seed, epoch, self.ranks.rank))  # for dropout inside the network
         losses = 0.0
         for number, (raw, labels) in enumerate(read_batches(self.data.train, self._order(epoch))):
-            rate = learning_rate_at(epoch * self.steps_per_epoch + number, self.steps_per_epoch, self.recipe)
+            self.steps = epoch * self.steps_per_epoch + number
+            rate = learning_rate_at(self.steps, self.steps_per_epoch, self.recipe)
             set_learning_rate(self.optimizer, rate)
             loss = self._step(raw.to(self.ranks.device), labels.to(self.ranks.device), draws)
             if not math.isfinite(loss):
@@ -135,17 +158,20 @@ class _Training:
     def _step(self, raw: Tensor, labels: Tensor, draws: torch.Generator) -> float:
         recipe = self.recipe
         inputs = self.data.preprocessing.apply(augment(raw, recipe, draws))
+        if self.learner is not None:
+            return self.learner.learn(inputs, labels)
         mixture = draw_mixture(len(inputs), recipe.mixup, draws) if recipe.mixup else None
         inputs = inputs if mixture is None else mixture(inputs)
-        outputs = self.replica(inputs)
-        loss = training_loss(self.system.task, outputs, inputs, labels, recipe.label_smoothing, mixture)
-        if self.teacher is not None:
-            with torch.no_grad():
-                wanted = self.teacher(inputs)
-            distance = distillation_loss(self.system.task, outputs, wanted, recipe.temperature)
-            loss = (1 - recipe.distillation) * loss + recipe.distillation * distance
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with self.perturbation.chip(self.module, self.steps) if self.perturbation else nullcontext():
+            outputs = self.replica(inputs)
+            loss = training_loss(self.system.task, outputs, inputs, labels, recipe.label_smoothing, mixture)
+            if self.teacher is not None:
+                with torch.no_grad():
+                    wanted = self.teacher(inputs)
+                distance = distillation_loss(self.system.task, outputs, wanted, recipe.temperature)
+                loss = (1 - recipe.distillation) * loss + recipe.distillation * distance
+            loss.backward()
         if recipe.gradient_clip:
             nn.utils.clip_grad_norm_(self.module.parameters(), recipe.gradient_clip)
         self.optimizer.step()
@@ -157,7 +183,7 @@ class _Training:
         if self.ranks.first:
             write_history(checkpoint.parent / "metrics.jsonl", tuple(self.history))
             state = {"config": self._config(), "history": self.history}
-            save_checkpoint(checkpoint, self.module, self.average, self.optimizer, state)
+            save_checkpoint(checkpoint, self.module, self.average, self.optimizer, state, self.learner)
 
     def _kept(self) -> nn.Module:
         return self.module if self.average is None else self.average.module
@@ -183,6 +209,7 @@ class _Training:
             metrics=metrics,
             weights={name: tensor.detach().cpu().clone() for name, tensor in self._kept().state_dict().items()},
             history=tuple(self.history),
+            rule=None if self.special is None else self.special.to_json(),
         )
 
 

@@ -99,3 +99,59 @@ def sample_document():
         "files": {},
         "environment": {"python": "3.11.2", "torch": "2.13.0", "processor": "AVX-512, 2 cores", "threads": "1"},
     }  # fmt: skip
+
+
+def spread(mean, half):
+    return {"mean": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+
+
+def emulated(loss, adc=6):
+    """What chips give where accuracy falls by a share, with ADCs of so many bits."""
+    accuracy = spread(0.8587 - loss, 0.002 + loss / 8)
+    return {
+        "accuracy": accuracy,
+        "agreement": spread(0.995 - loss, 0.001 + loss / 8),
+        "accuracies": [accuracy["low"], accuracy["mean"], accuracy["high"]],
+        "arrays": 62,
+        "cells": 1_118_420,
+        "energy_joules": 3.1e-8 + (1.2e-10 * 2**adc if adc else 0.0),
+        "cell_joules": 3.1e-8,
+        "converter_joules": 1.2e-10 * 2**adc if adc else 0.0,
+        "write_pulses": 35_789_440,
+        "write_joules": 1.7e-6,
+    }
+
+
+def sample_emulation(**axes):
+    """What `offramp emulate` found on one device, with a sweep over the named values; accuracy breaks below 6 bits.
+
+    Args:
+        axes: figures by name, each with its values; none for no sweep.
+    """
+    combinations = [{}]
+    for name, values in axes.items():
+        combinations = [{**known, name: float(value)} for known in combinations for value in values]
+    points = []
+    for settings in combinations:
+        adc, levels = settings.get("adc", 6.0), settings.get("levels", 64.0)
+        loss = (0.0 if adc == 0 else 0.9 / 2.8**adc) + (0.0 if levels == 0 else 0.5 / levels**2)
+        loss += settings.get("c2c", 0.0) + 0.0002 * settings.get("wire", 0.0)
+        points.append({"settings": settings, **emulated(min(loss, 0.75), int(adc))})
+    sweep = {"axes": [{"name": name, "values": [*map(float, values)]} for name, values in axes.items()]}
+    sweep |= {"points": points, "plot": "emulation-gst-pcm.svg"}
+    device = {"name": "gst-pcm", "title": "GST phase-change memory", "source": "a letter of 2012", "g_min": 1.1e-8}
+    device |= {"g_max": 2.13e-7, "response": "exponential", "pulses_up": 100, "pulses_down": 64, "levels": None}
+    device |= {"curve_up": [], "cycle_noise": 0.015, "write_up": {"volts": 0.7, "seconds": 6e-6}, "read": None}
+    return {
+        "name": "care_xxs",
+        "synapse": "gst-pcm",
+        "digital_accuracy": 0.8587,
+        **emulated(0.004),
+        "chips": 5,
+        "seed": 0,
+        "samples": 500,
+        "read": {"volts": 0.2, "seconds": 1e-8, "assumed": True},
+        "device": device,
+        "design": {"rows": 128, "columns": 256, "reference": "pair", "adc_bits": 6, "corrects_offset": True},
+        "sweep": sweep if axes else None,
+    }  # fmt: skip

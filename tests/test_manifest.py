@@ -3,12 +3,17 @@
 import copy
 import json
 import math
+import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
 from offramp.errors import BadInput
 from offramp.manifest import MANIFEST, check_document, read_manifest, schema, write_manifest
 from offramp.storage import sha256_of, size_bytes_of
+
+sys.path.append(str(Path(__file__).parent))
+from report_sample import sample_emulation
 
 
 def engine(**changes):
@@ -130,6 +135,43 @@ def test_a_wrong_field_is_named_by_its_path_in_one_line(folder, document, path, 
         write_manifest(folder, document)
     assert "\n" not in str(caught.value)
     assert not (folder / MANIFEST).exists()
+
+
+def test_emulations_on_synapse_arrays_may_be_kept(folder, document):
+    document["emulations"] = [sample_emulation(adc=[4, 0], levels=[2, 64]), sample_emulation()]
+    write_manifest(folder, document)
+    assert read_manifest(folder)["emulations"] == document["emulations"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["accuracy", "mean"], 1.2, r"accuracy\.mean: must be at most 1, got 1\.2"),
+        (["accuracy"], "high", r"accuracy: must be object or null, got 'high'"),
+        (["agreement"], None, r"agreement: must be object, got None"),
+        (["chips"], 0, r"chips: must be at least 1, got 0"),
+        (["energy_joules"], math.inf, r"energy_joules: must be a finite number, got inf"),
+        (["read", "seconds"], 0, r"read\.seconds: must be above 0, got 0"),
+        (
+            ["sweep", "plot"],
+            "../plot.svg",
+            r"sweep\.plot: '\.\./plot\.svg' is not of the form the name of an \.svg file",
+        ),
+        (["sweep", "axes", 0, "values"], [], r"sweep\.axes\[0\]\.values: must not be empty, got \[\]"),
+        (
+            ["sweep", "points", 1, "settings"],
+            {"adc": "4"},
+            r"sweep\.points\[1\]\.settings\.adc: must be number, got '4'",
+        ),
+        (["sweep", "points", 1, "arrays"], -1, r"sweep\.points\[1\]\.arrays: must be at least 0, got -1"),
+        (["sweep", "points", 0], {}, r"sweep\.points\[0\]: .* missing"),
+    ],
+)
+def test_a_wrong_field_of_an_emulation_is_named_too(folder, document, path, value, message):
+    document["emulations"] = [sample_emulation(adc=[4, 6])]
+    replaced(document["emulations"][0], path, value)
+    with pytest.raises(BadInput, match=rf"emulations\[0\]\.{message}"):
+        write_manifest(folder, document)
 
 
 def test_missing_fields_are_named_together_and_many_faults_are_counted(folder, document):

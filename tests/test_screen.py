@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from offramp import screen
+from offramp import screen, screen_devices
 from offramp.gate.wording import tables_of
 
 sys.path.append(str(Path(__file__).parent))
-from report_sample import sample_artifact
+from report_sample import sample_artifact, sample_emulation
 
 DIFFERENCE = {"value": "conv2d_3", "module": "stages.1.fc1", "difference_steps": 9.0}
 
@@ -155,6 +155,37 @@ def test_a_missing_engine_comes_with_its_command(shown):
     text = shown(screen.show_doctor, {"host": host, "findings": [finding]})
     assert "pip install onnxruntime" in text
     assert "a processor, 2 cores, Linux" in text
+
+
+def test_an_emulation_says_what_chips_do_and_what_was_assumed(shown):
+    lines = shown(screen_devices.show_emulation, sample_emulation()).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert lines == [
+        "care_xxs on gst-pcm, 5 chips, 500 samples",
+        "accuracy 85.5 % (85.2 to 85.7 %), digital 85.9 %, difference −0.40 points",
+        "agreement 99.1 % (99.0 to 99.2 %)",
+        "62 arrays, 1.12 M cells, 38.7 nJ a sample (ADCs 19.9 %; DACs and the digital part not counted), "
+        "written with 35.8 M pulses, 1.70 µJ",
+        "Cells are read with pulses of 0.2 V for 10 ns: an assumption, since the device's description has none.",
+    ]
+
+
+def test_an_emulation_without_labels_and_of_one_chip_claims_no_more(shown):
+    changes = {"name": "[red]n", "chips": 1, "accuracy": None, "digital_accuracy": None}
+    text = shown(screen_devices.show_emulation, sample_emulation() | changes).replace("\N{NO-BREAK SPACE}", " ")
+    assert "[red]n on gst-pcm, 1 chip, 500 samples" in text
+    assert "accuracy" not in text
+    assert "agreement 99.1 % (one chip)" in text
+
+
+def test_a_sweep_is_a_table_of_its_points(shown):
+    text = shown(screen_devices.show_emulation, sample_emulation(adc=[0, 4], levels=[64])).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert "adc levels accuracy low high points from digital" in rows
+    assert "ideal 64 85.9 % 85.7 % 86.1 % −0.01" in rows
+    assert "4 64 84.4 % 84.0 % 84.8 % −1.48 below" in rows
+    assert rows[-1].endswith("below the digital program's 85.9 %) first at adc 4 for levels 64.")
 
 
 def test_the_tables_of_a_check_fit_a_terminal_of_80():

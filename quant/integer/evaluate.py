@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from . import moves, sums  # noqa: F401, each says how some operations run
-from .operations import IntegerProgram, Operation
+from .operations import Dequantize, IntegerProgram, Operation, Quantize
 from .running import run
 from .values import Kind, Value
 
 Watch = Callable[[Operation, Tensor], None]
+Compute = Callable[..., Tensor]
 
 
 def evaluate(
@@ -37,6 +38,39 @@ def evaluate(
             values[operation.output.name] = result
             watch(operation, result)
     return tuple(_leaving(value, values) for value in program.outputs)
+
+
+def run_many(operation: Operation, *inputs: Tensor) -> Tensor:
+    """What an operation makes of many samples: inputs and result are (samples, *shape), but for constants."""
+    if isinstance(operation, Quantize | Dequantize):  # element by element; these operators do not know `vmap`
+        return run(operation, *inputs)
+    axes = tuple(None if value.constant is not None else 0 for value in operation.inputs)
+    return torch.vmap(lambda *sample: run(operation, *sample), in_dims=axes)(*inputs)
+
+
+def evaluate_many(
+    program: IntegerProgram, inputs: Sequence[np.ndarray], compute: Compute = run_many
+) -> tuple[np.ndarray, ...]:
+    """Many samples at once; the bits of `evaluate`.
+
+    Args:
+        inputs: in the program's order, (samples, *shape) with the shape of one sample, its own batch of 1 included.
+        compute: an operation and its inputs to its result, as `run_many`; what emulates a device takes its place.
+
+    Returns:
+        The outputs in order, (samples, *shape).
+    """
+    values = {value.name: _entering(value, array) for value, array in zip(program.inputs, inputs)}
+    count = len(inputs[0])
+    with torch.no_grad():
+        for operation in program.operations:
+            read = [_constant(v) if v.constant is not None else values[v.name] for v in operation.inputs]
+            values[operation.output.name] = compute(operation, *read)
+    outputs = [_leaving(value, values) for value in program.outputs]
+    return tuple(
+        np.broadcast_to(array, (count, *value.shape)) if value.constant is not None else array
+        for value, array in zip(program.outputs, outputs)
+    )
 
 
 def _entering(value: Value, array: np.ndarray) -> Tensor:

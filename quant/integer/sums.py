@@ -32,6 +32,9 @@ from .operations import (
 from .running import run
 from .values import Value
 
+Layer = Convolution | Linear | SignConvolution | SignLinear  # what multiplies with weights
+_FINEST = 1 << 16  # real sums are multiples of 1 / this: float32 then rounds one that is all but whole as if it were
+
 
 def _centred(value: Value, codes: Tensor) -> Tensor:
     return codes - value.meaning.zero_point
@@ -73,33 +76,40 @@ def _convolved(x: Tensor, weight: np.ndarray, window: Window, groups: int) -> Te
 @run.register
 def _(operation: Convolution, x: Tensor) -> Tensor:
     sums = _convolved(_centred(operation.inputs[0], x), operation.weight, operation.window, operation.groups)
-    bias, multiplier = (_per_channel(v, sums.ndim, 1) for v in (operation.bias, operation.multiplier))
-    return _coded(operation, sums + bias, multiplier, operation.low, operation.high)
+    return completed(operation, sums)
 
 
 @run.register
 def _(operation: Linear, x: Tensor) -> Tensor:
     products = _centred(operation.inputs[0], x).double() @ torch.from_numpy(operation.weight).double().T
-    sums = products.to(torch.int32) + torch.from_numpy(operation.bias)
-    return _coded(operation, sums, torch.from_numpy(operation.multiplier), operation.low, operation.high)
+    return completed(operation, products.to(torch.int32))
 
 
 @run.register
 def _(operation: SignConvolution, x: Tensor) -> Tensor:
-    sums = _convolved(x, operation.weight, operation.window, 1)
-    return _signed(operation, sums, 1)
+    return completed(operation, _convolved(x, operation.weight, operation.window, 1))
 
 
 @run.register
 def _(operation: SignLinear, x: Tensor) -> Tensor:
-    sums = (x.double() @ torch.from_numpy(operation.weight).double().T).to(torch.int32)
-    return _signed(operation, sums, sums.ndim - 1)
+    return completed(operation, (x.double() @ torch.from_numpy(operation.weight).double().T).to(torch.int32))
 
 
-def _signed(operation: SignConvolution | SignLinear, sums: Tensor, axis: int) -> Tensor:
-    if operation.at_least is not None:
-        return torch.where(sums >= _per_channel(operation.at_least, sums.ndim, axis), 1, -1).to(torch.int32)
-    bias, multiplier = (_per_channel(v, sums.ndim, axis) for v in (operation.bias, operation.multiplier))
+def completed(operation: Layer, sums: Tensor) -> Tensor:
+    """The codes or signs of a layer's sums of products: bias, multiplier, rounding; or the threshold of each channel.
+
+    Args:
+        sums: of the output's shape, with any dimensions in front; int32, or float64 where a device that is not exact
+            summed: a whole number to within the rounding of float64 counts as that number.
+    """
+    if sums.is_floating_point():
+        sums = (sums * _FINEST).round() / _FINEST
+    is_linear = isinstance(operation, Linear | SignLinear)
+    rank, axis = len(operation.output.shape), -1 if is_linear else 1 - len(operation.output.shape)
+    if isinstance(operation, SignConvolution | SignLinear) and operation.at_least is not None:
+        least = _per_channel(operation.at_least, rank, axis) - 0.5  # sums are whole numbers, or near them
+        return torch.where(sums >= least, 1, -1).to(torch.int32)
+    bias, multiplier = (_per_channel(values, rank, axis) for values in (operation.bias, operation.multiplier))
     return _coded(operation, sums + bias, multiplier, operation.low, operation.high)
 
 

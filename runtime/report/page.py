@@ -14,8 +14,9 @@ from typing import Any
 
 from ...manifest import check_document
 from ...storage import atomic_path
-from . import wording
+from . import emulation, wording
 from .charts import Chart, Point, accuracy_axis, latency_axis, scatter, size_axis
+from .emulation import emulation_section
 from .mixed import mixed_charts, mixed_summary, sensitivity_table
 
 LOW_SQNR_DB = 20.0  # noise power above 1 % of the signal's
@@ -50,7 +51,7 @@ def render(document: dict[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"n": wording, "target_names": TARGET_NAMES}
+    environment.globals |= {"n": wording, "e": emulation, "target_names": TARGET_NAMES}
     environment.filters["plain"] = _plain
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -67,6 +68,7 @@ def render(document: dict[str, Any]) -> str:
         charts=charts(document),
         unplotted=unplotted(artifacts),
         mixed=mixed_section(document),
+        emulations=emulation_section(document),
         layers=layer_rows(document["layers"]),
         low_sqnr_db=LOW_SQNR_DB,
         sqnr_top_db=sqnr_top_db(document["layers"]),

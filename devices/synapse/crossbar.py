@@ -1,0 +1,259 @@
+"""`Crossbar`: one layer's weights on arrays of synapse devices, and what comes out when these are read.
+
+Whatever is settled once the arrays are written and have aged (levels, spreads, stuck cells, drift, wires) is in the
+matrix that a read multiplies with; noise and converters act at every read. Where reads are noisy, each cell's
+conductance deviates in proportion to itself, so a column's sum deviates normally with the variance that the squares of
+conductances give: a second product and one number for each output say the same as one number for each cell.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .cells import Cells
+from .converters import Converter, adc_range
+from .design import ArrayDesign
+from .device import SynapseDevice
+from .draws import Draws, Purpose
+from .mapping import array_count, column_states, pair_states, sliced
+from .programming import write
+from .retention import compensation, drifted
+from .wires import effective_conductance
+
+LAYERS_APART = 64  # arrays of one layer have draws of their own, numbered from the layer's on
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a layer takes.
+
+    Attributes:
+        arrays: of `ArrayDesign.rows` x `columns` devices.
+        cells: devices that stand for a weight, or a part of one, or are a reference.
+        conversions: of ADCs, for one input vector.
+        write_pulses: that writing took.
+    """
+
+    arrays: int
+    cells: int
+    conversions: int
+    write_pulses: int
+
+
+class Crossbar:
+    """One layer on one chip.
+
+    Attributes:
+        matrices: (slices, groups, inputs, outputs): what an input of 1 adds to each output. float32 where that holds
+            every sum of an ideal array exactly, as it does for whole numbers on arrays that are not too large, or else
+            float64; inputs are computed with in the same.
+        usage: what it takes.
+        row_siemens: float64 (groups, inputs): conductance of all devices on a row.
+        vectors: input vectors read so far; the noise of a read is drawn for its number.
+    """
+
+    def __init__(
+        self,
+        weights: Tensor,
+        inputs: tuple[float, float],
+        device: SynapseDevice,
+        design: ArrayDesign,
+        draws: Draws,
+        layer: str = "weights",
+    ):
+        """Writes the arrays and lets them age.
+
+        Args:
+            weights: (groups, inputs, outputs). A group's inputs reach no other group's outputs; cells between groups
+                are not formed and conduct nothing.
+            inputs: least and largest input, ends of the DAC's range.
+            draws: of the chip; layers are `LAYERS_APART` apart.
+            layer: its name, for errors.
+
+        Raises:
+            BadInput: weights cannot be sliced, or no array can hold them.
+        """
+        self.device, self.design, self._inputs, self._draws = device, design, inputs, draws
+        weights = weights.double()
+        slices = sliced(weights, design, layer)
+        groups, rows, columns = weights.shape
+        self._chunks = [slice(at, at + design.rows) for at in range(0, rows, design.rows)]
+        arrays = array_count(groups, rows, columns, len(slices.factors), design)
+        written = _Written(slices.digits, device, design, draws)
+        span = device.g_max - device.g_min
+        factors = torch.tensor(slices.factors, dtype=torch.float64)[:, None, None, None] / span
+        factors = factors * 2 if written.reference else factors
+        fresh = written.difference(written.fresh) * factors
+        aged = written.aged(design.seconds)
+        wired = self._wired(aged)
+        self.matrices = written.difference(wired) * factors
+        squares = written.summed([each.square() for each in wired]) * (factors * device.read_noise).square()
+        self.row_siemens = written.row_siemens(aged)
+        self._scale = (
+            float(compensation(_ones_read(fresh), _ones_read(self.matrices))) if design.compensates_drift else 1.0
+        )
+        excess = (self.matrices * self._scale).sum((0, 2)) - weights.sum(1)
+        self._offset = excess / rows if design.corrects_offset else None
+        self._limits: list[float] | None = None
+        self.dtype = _exact_dtype(weights, inputs, design)
+        self.matrices, self._squares = self.matrices.to(self.dtype), squares.to(self.dtype)
+        conversions = len(slices.factors) * len(self._chunks) * groups * columns * (1 if written.reference else 2)
+        self.usage = Usage(arrays, written.cells, conversions, written.pulses)
+        self.vectors = 0
+
+    def calibrate(self, inputs: Tensor) -> None:
+        """Sets each slice's ADC range from its partial sums of some input vectors (batch, groups, inputs)."""
+        driven, share = self.drive(inputs), self.design.adc_share
+        parts = [[partial for _, partial in self._partials(driven, place)] for place in self._slices()]
+        self._limits = [float(adc_range(torch.stack(part), share)) for part in parts]
+
+    def drive(self, inputs: Tensor) -> Tensor:
+        """What the DACs make of inputs of any shape."""
+        if not self.design.dac_bits:
+            return inputs.to(self.dtype)
+        return Converter(self.design.dac_bits).convert(inputs.to(self.dtype), *self._inputs)
+
+    def read(self, driven: Tensor) -> Tensor:
+        """Reads the arrays.
+
+        Args:
+            driven: (batch, groups, inputs), as `drive` gives them.
+
+        Returns:
+            float64 (batch, groups, outputs), in units of input times weight.
+
+        Raises:
+            RuntimeError: ADCs have bits and no range yet.
+        """
+        total: Tensor | None = None
+        for place in self._slices():
+            for chunk, (rows, partial) in enumerate(self._partials(driven, place)):
+                if self.device.read_noise:
+                    partial = partial + self._noise(driven, place, chunk, rows)
+                if self.design.adc_bits:
+                    partial = self._converted(partial, place)
+                total = partial.double() if total is None else total + partial
+        assert total is not None
+        self.vectors += len(driven)
+        if self._scale != 1.0:
+            total = total * self._scale
+        return total if self._offset is None else total - driven.double().sum(2, keepdim=True) * self._offset
+
+    def read_joules(self, squares: Tensor, volts: float, seconds: float) -> float:
+        """Energy in the cells for input vectors.
+
+        Args:
+            squares: float64 (groups, inputs), the sum of squares of inputs over all vectors.
+            volts: that the largest input is driven with.
+            seconds: that a read takes.
+        """
+        largest = max(abs(end) for end in self._inputs)
+        return float((squares * self.row_siemens).sum()) * (volts / largest) ** 2 * seconds
+
+    def _slices(self) -> range:
+        return range(len(self.matrices))
+
+    def _partials(self, inputs: Tensor, place: int) -> list[tuple[slice, Tensor]]:
+        """Rows and sums (batch, groups, outputs) of each array of a slice."""
+        return [(rows, _product(inputs, self.matrices[place], rows)) for rows in self._chunks]
+
+    def _noise(self, inputs: Tensor, place: int, chunk: int, rows: slice) -> Tensor:
+        deviation = _product(inputs.square(), self._squares[place], rows).sqrt()
+        step, each = place * len(self._chunks) + chunk, deviation[0].numel()
+        noise = self._draws.normal(Purpose.READ, deviation.numel(), step, self.vectors * each)
+        return deviation * noise.reshape(deviation.shape)
+
+    def _converted(self, partial: Tensor, place: int) -> Tensor:
+        if self._limits is None:
+            raise RuntimeError("calibrate() sets the ADC's range; call it before read()")
+        limit = self._limits[place]
+        return Converter(self.design.adc_bits).convert(partial, -limit, limit)
+
+    def _wired(self, conductances: list[Tensor]) -> list[Tensor]:
+        """Siemens as the ends of the wires see them; a reference is the last column of the array that it belongs to."""
+        ohms, width = self.design.wire_ohms, self.design.weight_columns
+        if not ohms:
+            return conductances
+        wired = [torch.empty_like(each) for each in conductances]
+        for rows in self._chunks:
+            for place, at in enumerate(range(0, conductances[0].shape[-1], width)):
+                weights, last = (..., rows, slice(at, at + width)), (..., rows, slice(place, place + 1))
+                first, other = conductances
+                if self.design.reference == "column":
+                    tile = effective_conductance(torch.cat([first[weights], other[last]], -1), ohms, ohms)
+                    wired[0][weights], wired[1][last] = tile[..., :-1], tile[..., -1:]
+                else:
+                    wired[0][weights] = effective_conductance(first[weights], ohms, ohms)
+                    wired[1][weights] = effective_conductance(other[weights], ohms, ohms)
+        return wired
+
+
+class _Written:
+    """The conductances of a layer's devices: those that add, those that subtract, or a reference for each array."""
+
+    def __init__(self, digits: Tensor, device: SynapseDevice, design: ArrayDesign, draws: Draws):
+        self.shape, self.device, self.draws = digits.shape, device, draws
+        self.reference = design.reference == "column"
+        count, groups, inputs, outputs = digits.shape
+        if self.reference:
+            wide = -(-outputs // design.weight_columns)
+            middle = torch.full((count, groups, inputs, wide), 0.5, dtype=torch.float64, device=digits.device)
+            parts = [column_states(digits), middle]
+            self._columns = torch.arange(outputs, device=digits.device) // design.weight_columns
+        else:
+            parts = list(pair_states(digits))
+        self.cells, self.pulses, self.fresh = sum(part.numel() for part in parts), 0, []
+        for place, part in enumerate(parts):
+            numbers = range(place * count, (place + 1) * count)
+            own = [Draws(draws.seed, draws.layer + number, draws.device) for number in numbers]
+            states = part.reshape(count, groups * inputs, -1)
+            cells = Cells([device] * count, states.shape[1], states.shape[2], own, counts_pulses=True)
+            held = write(cells, states, design.verify_rounds)
+            self.pulses += int(cells.pulses.sum()) if cells.pulses is not None else 0
+            self.fresh.append((device.g_min + (device.g_max - device.g_min) * held).clamp(min=0.0).reshape(part.shape))
+
+    def aged(self, seconds: float) -> list[Tensor]:
+        """The conductances so long after they were written."""
+        if not self.device.drift and not self.device.drift_spread:
+            return self.fresh
+        aged = []
+        for place, fresh in enumerate(self.fresh):
+            numbers = self.draws.normal(Purpose.DRIFT, fresh.numel(), place).double().reshape(fresh.shape)
+            exponent = (self.device.drift + self.device.drift_spread * numbers).clamp(min=0.0)
+            aged.append(drifted(fresh, seconds, self.device.drift_start, exponent))
+        return aged
+
+    def difference(self, conductances: list[Tensor]) -> Tensor:
+        """(slices, groups, inputs, outputs): of a pair's two, or from the reference."""
+        return conductances[0] - self._other(conductances)
+
+    def summed(self, conductances: list[Tensor]) -> Tensor:
+        """As `difference`, the sum."""
+        return conductances[0] + self._other(conductances)
+
+    def row_siemens(self, conductances: list[Tensor]) -> Tensor:
+        """(groups, inputs): all devices on a row, of all slices."""
+        return sum((each.sum((0, 3)) for each in conductances), torch.zeros(self.shape[1:3], dtype=torch.float64))
+
+    def _other(self, conductances: list[Tensor]) -> Tensor:
+        return conductances[1][..., self._columns] if self.reference else conductances[1]
+
+
+def _product(inputs: Tensor, matrix: Tensor, rows: slice) -> Tensor:
+    """(batch, groups, inputs) by (groups, inputs, outputs), over some of the inputs."""
+    if len(matrix) == 1:
+        return (inputs[:, 0, rows] @ matrix[0, rows])[:, None]
+    return torch.einsum("bgi,gio->bgo", inputs[:, :, rows], matrix[:, rows])
+
+
+def _exact_dtype(weights: Tensor, inputs: tuple[float, float], design: ArrayDesign) -> torch.dtype:
+    """float32 where a whole array's sum of whole numbers stays below 2^24."""
+    largest = max(abs(end) for end in inputs) * float(weights.abs().max()) * min(design.rows, weights.shape[1])
+    is_whole = bool((weights == weights.round()).all()) and all(end == int(end) for end in inputs)
+    return torch.float32 if is_whole and largest < 1 << 24 else torch.float64
+
+
+def _ones_read(matrices: Tensor) -> Tensor:
+    """What an input of ones gives at each output, (groups, outputs)."""
+    return matrices.sum((0, 2))

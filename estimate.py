@@ -1,0 +1,34 @@
+"""`Estimate`: the mean of several runs, and where the mean over all runs lies."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval (Student's); both ends are the mean where there was one run."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def estimate_of(values: Sequence[float]) -> Estimate:
+    """Of at least one value."""
+    mean = fmean(values)
+    if len(values) < 2:
+        return Estimate(mean, mean, mean)
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def share_of(values: Sequence[float]) -> Estimate:
+    """Of shares: the interval is cut at 0 and 1."""
+    found = estimate_of(values)
+    return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high))

@@ -1,0 +1,79 @@
+"""Training for hardware: in its arrays (`--rule in-array`), or on weights as it gives them (`--aware synapse=NAME`)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from .devices.synapse.catalogue import find_device
+from .devices.synapse.perceptron import Learning
+from .errors import BadInput
+from .models.learning import LearningRule
+from .models.learning.in_array import InArray
+from .models.perturbation import Perturbation
+from .models.recipe import Recipe
+from .models.run import Run, load_run, restore
+from .models.training import train
+from .options import Options, Say
+from .pipeline import trained_source
+from .sources import find_source, load_data
+
+_EPOCHS, _RATE, _DISTILLATION = 30, 0.5, 0.5  # of fine-tuning; the rate is a share of the system's own
+
+
+def in_array_rule(synapse: str | None, scheme: str | None, counts: str | None) -> LearningRule:
+    """The rule behind `--rule in-array`.
+
+    Raises:
+        BadInput: no synapse is named, or there is none of that name.
+    """
+    if synapse is None:
+        raise BadInput(
+            "--rule in-array: needs the devices to learn in; name them with --synapse, see `offramp synapse`"
+        )
+    learning = Learning()
+    return InArray(
+        find_device(synapse), replace(learning, scheme=scheme or learning.scheme, counts=counts or learning.counts)
+    )
+
+
+def train_aware(
+    reference: str, aware: str, options: Options, epochs: int | None, resume: bool, device: str, say: Say
+) -> Run:
+    """Trains a system's float weights further on chips of a synapse, into `runs/NAME.SYNAPSE`.
+
+    Args:
+        reference: a system of the zoo, which is trained first where it is not, or a run's folder.
+        aware: `synapse=NAME`.
+
+    Raises:
+        BadInput: `aware` is of another form, or the reference is no system or run.
+    """
+    kind, _, name = aware.partition("=")
+    if kind != "synapse" or not name:
+        raise BadInput(f"--aware {aware}: give synapse=NAME, as synapse=epiram; see `offramp synapse`")
+    perturbation = Perturbation(find_device(name), seed=options.seed)
+    source = trained_source(find_source(reference, options.seed), options, None, say)
+    if source.system is None or not source.trained:
+        raise BadInput(f"{reference}: --aware takes a system of the zoo with data, or a run's folder")
+    trained, build = load_run(Path(source.origin)), source.system.build
+    system = replace(source.system, build=lambda: restore(trained, build()))
+    recipe = _recipe(system.recipe, epochs)
+    folder = options.runs / f"{source.name}.{perturbation.device.name}"
+    say(f"training {source.name} on chips of {perturbation.device.name} into {folder}")
+    data = load_data(source, options.data)
+    data = replace(data, preprocessing=source.preprocessing or data.preprocessing)
+    return train(
+        system, data, recipe, folder, options.seed, resume, device, teacher=source.network, perturbation=perturbation
+    )
+
+
+def _recipe(base: Recipe, epochs: int | None) -> Recipe:
+    """The network's own, shorter and gentler, close to what the float network says."""
+    return replace(
+        base,
+        epochs=epochs or _EPOCHS,
+        learning_rate=_RATE * base.learning_rate,
+        warmup_epochs=min(0.5, base.warmup_epochs),
+        weight_decay=0.0,
+        ema=0.0,
+        distillation=_DISTILLATION,
+    )

@@ -1,0 +1,99 @@
+"""`in-array`: weights live in synapse devices, and learn there by whole pulses (Lim et al., arXiv 1707.06381)."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...devices.synapse.device import SynapseDevice
+from ...devices.synapse.perceptron import ArrayPerceptron, Learning
+from ...errors import BadInput
+from ..recipe import Recipe
+
+FIRST_SCALE, OTHER_SCALE = 1.0, 2.0  # weight of a whole range of conductance, in the first layer and behind it
+
+
+@dataclass(frozen=True)
+class InArray:
+    """Training in emulated arrays.
+
+    Attributes:
+        device: of every weight.
+        learning: how updates become pulses; its rate is the recipe's.
+    """
+
+    device: SynapseDevice
+    learning: Learning
+
+    def learner(self, module: nn.Module, recipe: Recipe, seed: int, total_steps: int) -> "InArrayLearner":
+        """Takes on a chain of linear layers with hidden units clipped to [0, 1].
+
+        Raises:
+            BadInput: the network is another.
+        """
+        learning = replace(self.learning, rates=(recipe.learning_rate,), final=recipe.final_learning_rate)
+        return InArrayLearner(_linears(module), self.device, learning, seed, total_steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """Name, device and settings."""
+        settings = {key: value for key, value in asdict(self.learning).items() if key not in ("rates", "final")}
+        device = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.device).items()}
+        return {"name": "in-array", "device": device, **settings}
+
+
+class InArrayLearner:
+    """A perceptron in arrays, and the module that always has its weights."""
+
+    def __init__(
+        self, linears: list[nn.Linear], device: SynapseDevice, learning: Learning, seed: int, total_steps: int
+    ):
+        self._linears = linears
+        sizes = [linears[0].in_features, *(linear.out_features for linear in linears)]
+        scales = [FIRST_SCALE] + [OTHER_SCALE] * (len(linears) - 1)
+        where = str(linears[0].weight.device)
+        self.arrays = ArrayPerceptron([device], sizes, scales, learning, [seed], total_steps, where)
+        self._show()
+
+    def learn(self, inputs: Tensor, labels: Tensor) -> float:
+        """One update from (batch, ...) inputs."""
+        loss = self.arrays.learn(inputs.flatten(1)[None], labels[None])
+        self._show()
+        return float(loss)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state of every device, and what thresholds follow."""
+        return self.arrays.tensors()
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Puts devices back where they stood."""
+        self.arrays.restore(tensors)
+        self._show()
+
+    @torch.no_grad()
+    def _show(self) -> None:
+        for linear, layer in zip(self._linears, self.arrays.layers):
+            weights = layer.weights()[0]
+            linear.weight.copy_(weights[:-1].T)
+            linear.bias.copy_(weights[-1])
+
+
+def _linears(module: nn.Module) -> list[nn.Linear]:
+    """The layers of a chain that arrays can train."""
+    leaves = [(name, leaf) for name, leaf in module.named_modules() if not list(leaf.children())]
+    linears: list[nn.Linear] = []
+    is_clipped = True
+    for name, leaf in leaves:
+        if isinstance(leaf, nn.Linear) and leaf.bias is not None and is_clipped:
+            linears.append(leaf)
+            is_clipped = False
+        elif isinstance(leaf, nn.Hardtanh) and (leaf.min_val, leaf.max_val) == (0.0, 1.0):
+            is_clipped = True
+        elif not isinstance(leaf, nn.Flatten | nn.Identity):
+            raise BadInput(
+                f"{name} is a {type(leaf).__name__}: in-array learning trains chains of Linear layers with biases and "
+                "Hardtanh(0, 1) between; train this network by back-propagation"
+            )
+    if not linears:
+        raise BadInput("the network has no Linear layer that arrays could hold; train it by back-propagation")
+    return linears
