@@ -14,10 +14,10 @@ OFFRAMP = $(IN_VENV) -m offramp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format clean
+.PHONY: help demo test reproduce lint format clean
 
 help:  ## what each command does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed  ## train, quantize, export, execute and report a small network; write a larger one and its sizes
 	$(OFFRAMP) deploy care_xxs --precision float32 --precision int8
@@ -25,6 +25,10 @@ demo: $(VENV)/installed  ## train, quantize, export, execute and report a small 
 
 test: lint  ## lint, types and every test
 	OMP_NUM_THREADS=1 $(IN_VENV) -m pytest $(ARGS)
+
+reproduce: $(VENV)/installed  ## every paper's claims over five seeds, recorded and written into docs/results.md
+	$(IN_VENV) -m offramp.benchmarks.reproductions --keep
+	$(IN_VENV) -m offramp.benchmarks.results
 
 # mypy names modules after their folders, so it is shown the checkout, whatever that is called, under the package's name.
 lint: $(VENV)/installed-dev  ## style, format and types

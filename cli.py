@@ -191,7 +191,7 @@ def train(
 )
 @click.option("--samples", default=500, show_default=True, help="Held-out samples to compare on, at most.")
 def quantize(network: str, out: Path, as_json: bool, **chosen: Any) -> None:
-    """Quantizes a network once, into the program behind every artifact.
+    """Quantizes a network once, for every artifact.
 
     Writes OUT/NAME/program.pt2 and scheme.json, and with --scheme auto mixed.json.
     """
@@ -429,9 +429,10 @@ def report(dist: Path, as_json: bool) -> None:
 @click.option("--effort", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Share of the full epochs.")
 @flags.as_json
 def reproduce(paper: str, seeds: int, data: str | None, effort: float, as_json: bool) -> None:
-    """A paper's claims at small scale: each with its baseline, over several seeds, and whether it holds.
+    """A paper's claims at small scale, and what holds.
 
-    PAPER is a slug; a wrong one lists them. Leaves with 1 if a claim does not hold.
+    Each claim comes with its baseline, over several seeds. PAPER is a slug; a wrong one lists them. Leaves with 1 if a
+    claim does not hold.
     """
     from . import screen_devices
     from .models.reproductions import Study, claims_of
@@ -445,7 +446,7 @@ def reproduce(paper: str, seeds: int, data: str | None, effort: float, as_json: 
 @main.command(epilog=_examples("offramp doctor"))
 @flags.as_json
 def doctor(as_json: bool) -> None:
-    """Which targets and engines work here, and what enables the others."""
+    """Which targets work here, and what enables the others."""
     from . import screen
     from .devices.boards.doctor import examine
 

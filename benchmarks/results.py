@@ -15,7 +15,7 @@ from typing import Any
 
 from ..models.recorded import recorded_results
 from ..storage import atomic_path, read_json, write_json
-from . import c_section, logic_section, mixed_section, ptq_section, qat_section
+from . import c_section, logic_section, mixed_section, ptq_section, qat_section, synapse_section
 
 _ROOT = Path(__file__).resolve().parent.parent
 _RECORDS = _ROOT / "benchmarks" / "recorded"
@@ -45,6 +45,9 @@ def page() -> str:
         ("mcu", c_section.mcu),
         ("c_exact", c_section.c_exact),
         ("logic", logic_section.section),
+        ("synapse", synapse_section.speed),
+        ("emulation", synapse_section.networks),
+        *((path.stem, synapse_section.reproduction) for path in sorted(_RECORDS.glob("reproduction-*.json"))),
     ):
         path = _RECORDS / f"{name}.json"
         if path.is_file():

@@ -32,9 +32,9 @@ RECORDED = Path(__file__).resolve().parent.parent / "models" / "recorded.json"
 _TARGETS = ("onnx", "coreml", "tflite")
 
 
-def _was_binary(name: str) -> bool:
-    """What `python -m offramp.benchmarks.qat --keep` has recorded of it."""
-    return bool(recorded_results().get(name, {}).get("works", {}).get("binary"))
+def _was_recorded(name: str, what: str) -> bool:
+    """What other benchmarks have recorded of it: `reproductions --keep`, and `qat --keep` for ±1."""
+    return bool(recorded_results().get(name, {}).get("works", {}).get(what))
 
 
 def record(name: str, runs: Path) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def record(name: str, runs: Path) -> dict[str, Any]:
     return {
         **count_system(name),
         **record_c(name, runs),
-        "works": works | {"reproduce": False, "binary": _was_binary(name)},
+        "works": works | {key: _was_recorded(name, key) for key in ("reproduce", "binary")},
         "trained_on": system.dataset,
         "float_accuracy": document["float"]["accuracy"],
         "artifacts": [

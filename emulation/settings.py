@@ -10,7 +10,7 @@ from ..devices.synapse.device import SynapseDevice
 from ..errors import BadInput
 
 Hardware = tuple[SynapseDevice, ArrayDesign]
-MOST_POINTS = 1000
+MOST_POINTS, MOST_LEVELS = 1000, 65536
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def _of_array(field: str) -> Callable[[SynapseDevice, ArrayDesign, float], Hardw
 def _levels(device: SynapseDevice, design: ArrayDesign, value: float) -> Hardware:
     """A device of so many states; one that is set by pulses then takes one pulse fewer from end to end."""
     levels = int(value)
+    if levels > MOST_LEVELS:
+        raise BadInput(f"levels must be at most {MOST_LEVELS}, or 0 for a continuum, got {levels}")
     pulses = max(levels - 1, 1)
     if levels == 0 or device.response == "measured":
         return replace(device, levels=levels), design

@@ -147,6 +147,7 @@ KNOWN = f"known are {', '.join(SETTINGS)}"
         ("adc=4;8", "adc=4;8: adc takes numbers with commas between, as adc=1,2"),
         ("adc=4,,8", "adc=4,,8: adc takes numbers with commas between, as adc=1,2"),
         ("wire=1,inf", "wire=1,inf: wire takes finite numbers"),
+        ("wire=-inf", "wire=-inf: wire takes finite numbers"),
         ("wire=nan", "wire=nan: wire takes finite numbers"),
         ("wire=1e999", "wire=1e999: wire takes finite numbers"),
     ],

@@ -228,7 +228,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
         ({"read": {"volts": 0.1, "seconds": 0}}, "read.seconds must be above 0, got 0"),
         ({"g_min": 2e-5}, "g_min must be from 0 to below g_max (1e-05), got 2e-05"),
         ({"response": "cubic"}, "response must be one of linear, constant-step, soft-bounds, exponential, measured"),
-        ({"nonlinearity_up": 11}, "nonlinearity_up must be from -10 to 10, got 11"),
+        ({"nonlinearity_up": 11}, "nonlinearity_up must be from -7 to 9, got 11"),
         ({"stuck": 2}, "stuck must be a share from 0 to 1, got 2"),
         ({"response": "measured"}, "curve_up must have 2 points or more, got 0"),
     ],

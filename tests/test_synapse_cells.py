@@ -77,6 +77,13 @@ def test_no_two_cells_are_alike():
         assert len(torch.unique(values)) == 1024, name
 
 
+def test_the_figures_of_a_cell_tell_nothing_of_each_other():
+    figures = cells_of(synapse("exponential", **CURVED, **{**SPREADS, "nonlinearity_correlation": 0.0})).figures
+    gains = (figures.gain_up + figures.gain_down, figures.gain_up - figures.gain_down)
+    drawn = torch.stack([figures.high, figures.low, figures.label_up, figures.label_down, *gains]).flatten(1)
+    assert float((torch.corrcoef(drawn) - torch.eye(6)).abs().max()) < 4 / math.sqrt(10_000)
+
+
 @pytest.mark.parametrize("correlation", [-1.0, -0.5, 0.0, 0.6, 1.0])
 def test_both_labels_of_a_cell_are_as_correlated_as_is_declared(correlation):
     device = synapse("exponential", nonlinearity_spread=0.3, nonlinearity_correlation=correlation)
@@ -113,24 +120,18 @@ def test_stuck_cells_stay_where_they_are(place):
 
 
 @pytest.mark.parametrize("way", ["pulse", "jump"])
-@pytest.mark.parametrize("pulses", [25, -7, 1])
-def test_noise_of_a_linear_device_adds_up(way, pulses):
-    device, n = synapse(pulses_up=1000, pulses_down=1000, cycle_noise=0.005), abs(pulses)
+@pytest.mark.parametrize(
+    ("pulses", "noise", "of_one"),
+    [*((n, {"cycle_noise": 0.005}, 0.005) for n in (25, -7, 1)), (16, {"cycle_step_noise": 0.5}, 0.0005)],
+)
+def test_noise_of_a_linear_device_adds_up(way, pulses, noise, of_one):
+    device = synapse(pulses_up=1000, pulses_down=1000, **noise)
 
     def p_value(seed):
         cells = cells_of(device, seed=seed, state=0.5)
         getattr(cells, way)(torch.full((1, 100, 100), pulses), 0)
-        return stats.kstest(cells.state.flatten() - 0.5, "norm", (pulses / 1000, 0.005 * math.sqrt(n))).pvalue
-
-    assert plausible(p_value)
-
-
-@pytest.mark.parametrize("way", ["pulse", "jump"])
-def test_noise_in_proportion_to_the_step_adds_up(way):
-    def p_value(seed):
-        cells = cells_of(synapse(pulses_up=1000, cycle_step_noise=0.5), seed=seed, state=0.5)
-        getattr(cells, way)(torch.full((1, 100, 100), 16), 0)
-        return stats.kstest(cells.state.flatten() - 0.5, "norm", (0.016, 0.0005 * 4)).pvalue
+        law = (pulses / 1000, of_one * math.sqrt(abs(pulses)))
+        return stats.kstest(cells.state.flatten() - 0.5, "norm", law).pvalue
 
     assert plausible(p_value)
 
@@ -283,12 +284,10 @@ def test_an_update_can_be_replayed_and_others_differ(way):
 
 
 def test_pulses_are_counted_in_both_directions():
-    cells = cells_of(kinds("linear", {}), 2, 3, counts_pulses=True)
-    counts = torch.tensor([[[1, -2, 0], [700, 5, -1]]], dtype=torch.int32)
+    cells, counts = cells_of(kinds("linear", {}), 2, 3, counts_pulses=True), torch.tensor([[[1, -2, 0], [700, 5, -1]]])
     cells.pulse(counts, 0)
     cells.jump(-counts, 1)
     assert torch.equal(cells.pulses, 2 * counts.abs().long())
-    assert cells_of(kinds("linear", {}), 2, 3).pulses is None
 
 
 def test_conductance_is_the_state_within_the_nominal_range():

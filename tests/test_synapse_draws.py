@@ -69,8 +69,10 @@ def test_kernels_draw_the_bits_of_pytorch(compiler, kernels):
     def check(seed, layer, purpose, step, first, count):
         draws = Draws(seed, layer)
         cells = torch.arange(first, first + count)
-        wanted = normals(*draws.words(purpose, cells, step))[0]
-        assert same_bits(library.normals(seed, draws.key(purpose), step, first, count), wanted)
+        words = draws.words(purpose, cells, step)
+        assert same_bits(library.normals(seed, draws.key(purpose), step, first, count), normals(*words)[0])
+        found = library.uniforms(seed, draws.key(purpose), step, first, count)
+        assert same_bits(found, (words[0] >> 8).float() * 2.0**-24)
 
     check()
 
@@ -152,7 +154,8 @@ def test_without_a_compiler_all_draws_are_the_same(monkeypatch):
         draws = Draws(2**32 - 1, 65535)
         values = torch.linspace(-1, 1, 37).reshape(1, 37)
         counts = rounded_counts(values * 3, draws, 4)
-        return draws.normal(Purpose.HIGH, 5000, 9, 77), line_trains(values, 7, draws, Purpose.ROW_TRAIN, 5), counts
+        numbers = draws.normal(Purpose.HIGH, 5000, 9, 77), draws.uniform(Purpose.STUCK, 5000, 9, 77)
+        return *numbers, line_trains(values, 7, draws, Purpose.ROW_TRAIN, 5), counts
 
     with_compiler = drawn()
     monkeypatch.setattr(native, "library", lambda: None)

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ...errors import BadInput
 from . import native
 from .device import SynapseDevice
 from .draws import Draws, Purpose, normals
@@ -71,6 +72,8 @@ class Cells:
             counts: int32 (stack, rows, columns): pulses up, or below zero pulses down.
             step: number of the update, below 2^24; equal steps draw equal noise.
         """
+        if counts.shape != self.state.shape:
+            raise ValueError(f"counts are {tuple(counts.shape)}, the cells {tuple(self.state.shape)}")
         counts = counts.to(torch.int32)
         for number in range(-(-int(counts.abs().max()) // _MOST_PULSES)):
             done = number * _MOST_PULSES
@@ -193,7 +196,11 @@ def _stacked(parts: Sequence[_Tensors]) -> _Tensors:
 
     def joined(name: str) -> Tensor:
         tensors = [getattr(part, name) for part in parts]
-        return tensors[0] if name.startswith("curve") else torch.stack(tensors)
+        if not name.startswith("curve"):
+            return torch.stack(tensors)
+        if not all(torch.equal(each, tensors[0]) for each in tensors):
+            raise BadInput("a stack of arrays: measured curves must be one device's; stack each device by itself")
+        return tensors[0]
 
     return type(parts[0])(**{each.name: joined(each.name) for each in fields(parts[0])})
 

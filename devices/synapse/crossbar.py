@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .cells import Cells
 from .converters import Converter, adc_range
 from .design import ArrayDesign
 from .device import SynapseDevice
 from .draws import Draws, Purpose
-from .mapping import array_count, column_states, pair_states, sliced
-from .programming import write
-from .retention import compensation, drifted
+from .mapping import array_count, sliced
+from .retention import compensation
 from .wires import effective_conductance
+from .written import Written
 
 LAYERS_APART = 64  # arrays of one layer have draws of their own, numbered from the layer's on
 
@@ -31,7 +30,7 @@ class Usage:
     Attributes:
         arrays: of `ArrayDesign.rows` x `columns` devices.
         cells: devices that stand for a weight, or a part of one, or are a reference.
-        conversions: of ADCs, for one input vector.
+        conversions: of ADCs, for one input vector; the currents of a pair are subtracted before.
         write_pulses: that writing took.
     """
 
@@ -80,16 +79,18 @@ class Crossbar:
         groups, rows, columns = weights.shape
         self._chunks = [slice(at, at + design.rows) for at in range(0, rows, design.rows)]
         arrays = array_count(groups, rows, columns, len(slices.factors), design)
-        written = _Written(slices.digits, device, design, draws)
+        written = Written(slices.digits, device, design, draws)
         span = device.g_max - device.g_min
-        factors = torch.tensor(slices.factors, dtype=torch.float64)[:, None, None, None] / span
-        factors = factors * 2 if written.reference else factors
+        factors = torch.tensor(slices.factors, dtype=torch.float64)[:, None, None, None] * (written.gain / span)
         fresh = written.difference(written.fresh) * factors
-        aged = written.aged(design.seconds)
-        wired = self._wired(aged)
+        now = written.aged(design.seconds)
+        wired = self._wired(now)
         self.matrices = written.difference(wired) * factors
-        squares = written.summed([each.square() for each in wired]) * (factors * device.read_noise).square()
-        self.row_siemens = written.row_siemens(aged)
+        self._columns = written.columns
+        squares = [each.square() * (factors * device.read_noise).square() for each in wired]
+        # A reference's noise is one number for all outputs that are held against it.
+        self._squares = squares if written.reference else [squares[0] + squares[1]]
+        self.row_siemens = written.row_siemens(now)
         self._scale = (
             float(compensation(_ones_read(fresh), _ones_read(self.matrices))) if design.compensates_drift else 1.0
         )
@@ -97,8 +98,8 @@ class Crossbar:
         self._offset = excess / rows if design.corrects_offset else None
         self._limits: list[float] | None = None
         self.dtype = _exact_dtype(weights, inputs, design)
-        self.matrices, self._squares = self.matrices.to(self.dtype), squares.to(self.dtype)
-        conversions = len(slices.factors) * len(self._chunks) * groups * columns * (1 if written.reference else 2)
+        self.matrices, self._squares = self.matrices.to(self.dtype), [each.to(self.dtype) for each in self._squares]
+        conversions = len(slices.factors) * len(self._chunks) * groups * columns
         self.usage = Usage(arrays, written.cells, conversions, written.pulses)
         self.vectors = 0
 
@@ -159,9 +160,16 @@ class Crossbar:
         return [(rows, _product(inputs, self.matrices[place], rows)) for rows in self._chunks]
 
     def _noise(self, inputs: Tensor, place: int, chunk: int, rows: slice) -> Tensor:
-        deviation = _product(inputs.square(), self._squares[place], rows).sqrt()
-        step, each = place * len(self._chunks) + chunk, deviation[0].numel()
-        noise = self._draws.normal(Purpose.READ, deviation.numel(), step, self.vectors * each)
+        """What reads of a slice's array deviate by, (batch, groups, outputs)."""
+        squares, step = inputs.square(), place * len(self._chunks) + chunk
+        own = self._deviation(squares, self._squares[0][place], rows, Purpose.READ, step)
+        if len(self._squares) == 1:
+            return own
+        return own - self._deviation(squares, self._squares[1][place], rows, Purpose.OTHER, step)[..., self._columns]
+
+    def _deviation(self, squares: Tensor, variances: Tensor, rows: slice, purpose: Purpose, step: int) -> Tensor:
+        deviation = _product(squares, variances, rows).sqrt()
+        noise = self._draws.normal(purpose, deviation.numel(), step, self.vectors * deviation[0].numel())
         return deviation * noise.reshape(deviation.shape)
 
     def _converted(self, partial: Tensor, place: int) -> Tensor:
@@ -187,57 +195,6 @@ class Crossbar:
                     wired[0][weights] = effective_conductance(first[weights], ohms, ohms)
                     wired[1][weights] = effective_conductance(other[weights], ohms, ohms)
         return wired
-
-
-class _Written:
-    """The conductances of a layer's devices: those that add, those that subtract, or a reference for each array."""
-
-    def __init__(self, digits: Tensor, device: SynapseDevice, design: ArrayDesign, draws: Draws):
-        self.shape, self.device, self.draws = digits.shape, device, draws
-        self.reference = design.reference == "column"
-        count, groups, inputs, outputs = digits.shape
-        if self.reference:
-            wide = -(-outputs // design.weight_columns)
-            middle = torch.full((count, groups, inputs, wide), 0.5, dtype=torch.float64, device=digits.device)
-            parts = [column_states(digits), middle]
-            self._columns = torch.arange(outputs, device=digits.device) // design.weight_columns
-        else:
-            parts = list(pair_states(digits))
-        self.cells, self.pulses, self.fresh = sum(part.numel() for part in parts), 0, []
-        for place, part in enumerate(parts):
-            numbers = range(place * count, (place + 1) * count)
-            own = [Draws(draws.seed, draws.layer + number, draws.device) for number in numbers]
-            states = part.reshape(count, groups * inputs, -1)
-            cells = Cells([device] * count, states.shape[1], states.shape[2], own, counts_pulses=True)
-            held = write(cells, states, design.verify_rounds)
-            self.pulses += int(cells.pulses.sum()) if cells.pulses is not None else 0
-            self.fresh.append((device.g_min + (device.g_max - device.g_min) * held).clamp(min=0.0).reshape(part.shape))
-
-    def aged(self, seconds: float) -> list[Tensor]:
-        """The conductances so long after they were written."""
-        if not self.device.drift and not self.device.drift_spread:
-            return self.fresh
-        aged = []
-        for place, fresh in enumerate(self.fresh):
-            numbers = self.draws.normal(Purpose.DRIFT, fresh.numel(), place).double().reshape(fresh.shape)
-            exponent = (self.device.drift + self.device.drift_spread * numbers).clamp(min=0.0)
-            aged.append(drifted(fresh, seconds, self.device.drift_start, exponent))
-        return aged
-
-    def difference(self, conductances: list[Tensor]) -> Tensor:
-        """(slices, groups, inputs, outputs): of a pair's two, or from the reference."""
-        return conductances[0] - self._other(conductances)
-
-    def summed(self, conductances: list[Tensor]) -> Tensor:
-        """As `difference`, the sum."""
-        return conductances[0] + self._other(conductances)
-
-    def row_siemens(self, conductances: list[Tensor]) -> Tensor:
-        """(groups, inputs): all devices on a row, of all slices."""
-        return sum((each.sum((0, 3)) for each in conductances), torch.zeros(self.shape[1:3], dtype=torch.float64))
-
-    def _other(self, conductances: list[Tensor]) -> Tensor:
-        return conductances[1][..., self._columns] if self.reference else conductances[1]
 
 
 def _product(inputs: Tensor, matrix: Tensor, rows: slice) -> Tensor:

@@ -7,7 +7,10 @@ from itertools import pairwise
 
 from ...errors import BadInput
 
-LARGEST = 10.0  # nonlinearity label; the curve is then all but a step
+LARGEST = 9.0  # nonlinearity label, of the published table; the curve is then all but a step
+# Of a curve that begins flat: cells are kept in float32, in which the first steps of a flatter one would be lost.
+LARGEST_FLAT = 7.0
+RETENTIONS = ("power-law", "phase-change", "filament", "oxide")
 RESPONSES = ("linear", "constant-step", "soft-bounds", "exponential", "measured")
 
 
@@ -32,7 +35,7 @@ class SynapseDevice:
         g_min, g_max: conductances in siemens, g_min < g_max.
         response: how a pulse moves the conductance, of `RESPONSES`.
         pulses_up, pulses_down: pulses from g_min to g_max, and back.
-        nonlinearity_up, nonlinearity_down: published labels of an exponential response, -10 to 10.
+        nonlinearity_up, nonlinearity_down: published labels of an exponential response, within `LABEL_BOUNDS`.
         levels: distinguishable states when it is programmed; None for pulses_up + 1, 0 for a continuum.
         curve_up, curve_down: of a measured response, conductance as a share of the range after 0, 1, 2, ... pulses.
         high_spread, low_spread: of g_max and g_min from device to device, as shares.
@@ -43,6 +46,8 @@ class SynapseDevice:
         cycle_noise: of each pulse's outcome, as a share of the range.
         cycle_step_noise: of each pulse's outcome, as a share of the step.
         read_noise: of each read, as a share of the conductance.
+        retention: law of what time does, of `RETENTIONS`; others than `power-law` are laws of one device each, have
+            their own spread of programming, and leave `program_error` and the figures of the drift out.
         program_error: of a programmed conductance, as a share of the range, where it is written once.
         verify_tolerance: what write-and-verify leaves at most, as a share of the range.
         stuck: share of devices that no pulse moves.
@@ -78,6 +83,7 @@ class SynapseDevice:
     verify_tolerance: float = 0.01
     stuck: float = 0.0
     stuck_at: str = "any"
+    retention: str = "power-law"
     drift: float = 0.0
     drift_spread: float = 0.0
     drift_start: float = 1.0
@@ -100,6 +106,9 @@ class SynapseDevice:
         return self.pulses_up + 1 if self.levels is None else self.levels
 
 
+LABEL_BOUNDS = {"nonlinearity_up": (-LARGEST_FLAT, LARGEST), "nonlinearity_down": (-LARGEST, LARGEST_FLAT)}
+
+
 def _faults(device: SynapseDevice) -> list[str]:
     """Every figure that no device can have, each with its bound."""
     found = [f"{name} must be a number, got {value}" for name, value in _numbers(device) if not math.isfinite(value)]
@@ -109,14 +118,16 @@ def _faults(device: SynapseDevice) -> list[str]:
         found.append(f"g_min must be from 0 to below g_max ({device.g_max:g}), got {device.g_min:g}")
     if device.response not in RESPONSES:
         found.append(f"response must be one of {', '.join(RESPONSES)}, got {device.response}")
+    if device.retention not in RETENTIONS:
+        found.append(f"retention must be one of {', '.join(RETENTIONS)}, got {device.retention}")
     for name in ("pulses_up", "pulses_down"):
         if getattr(device, name) < 1:
             found.append(f"{name} must be 1 or more, got {getattr(device, name)}")
     if device.levels is not None and device.levels < 2 and device.levels != 0:
         found.append(f"levels must be 2 or more, or 0 for a continuum, got {device.levels}")
-    for name in ("nonlinearity_up", "nonlinearity_down"):
-        if abs(getattr(device, name)) > LARGEST:
-            found.append(f"{name} must be from -{LARGEST:g} to {LARGEST:g}, got {getattr(device, name):g}")
+    for name, (low, high) in LABEL_BOUNDS.items():
+        if not low <= getattr(device, name) <= high:
+            found.append(f"{name} must be from {low:g} to {high:g}, got {getattr(device, name):g}")
     if abs(device.nonlinearity_correlation) > 1:
         found.append(f"nonlinearity_correlation must be from -1 to 1, got {device.nonlinearity_correlation:g}")
     for name in _NOT_NEGATIVE:

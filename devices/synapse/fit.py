@@ -16,7 +16,7 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from ...errors import BadInput
-from .device import Pulse, SynapseDevice
+from .device import LABEL_BOUNDS, Pulse, SynapseDevice
 from .fit_noise import Estimates, noise_of
 from .fit_walk import FEWEST_SWEEPS, FLOOR, Sweeps, closest, expected, first_curve, half_widths, moved_by, side_by_side
 from .nonlinearity import LARGEST, STRAIGHT, label_of
@@ -80,6 +80,7 @@ def fit_pulses(trains: Sequence[PulseTrain], name: str, title: str = TITLE, sour
     averaged |= {figure: (pulses[way], min(lengths[way]), max(lengths[way])) for way, _, figure, _ in _WAYS}
     averaged |= _spreads(found, averaged["g_max"][0] - averaged["g_min"][0]) if len(found) > 1 else {}
     values: dict[str, Any] = {figure: value for figure, (value, _, _) in averaged.items()}
+    values |= {label: min(max(values[label], low), high) for label, (low, high) in LABEL_BOUNDS.items()}
     residual = _residual(trains, SynapseDevice(name, title, source, response="exponential", **values))
     is_straight = all(_is_straight(np.array([each[label] for each in found])) for label in _LABELS)
     if is_straight:

@@ -45,9 +45,11 @@ def sliced(weights: Tensor, design: ArrayDesign, layer: str) -> Slices:
     if not bool((weights == weights.round()).all()):
         raise BadInput(f"{layer}: slice_bits takes weights that are whole numbers; quantize the network first")
     codes = size.clamp(max=math.floor(largest)).long()
-    base = 1 << design.slice_bits
-    count = max(1, math.ceil(int(codes.max()).bit_length() / design.slice_bits))
-    parts = [(codes >> design.slice_bits * place) % base for place in range(count)]
+    length = max(1, int(codes.max()).bit_length())
+    bits = min(design.slice_bits, length)  # what no weight uses would waste range
+    base = 1 << bits
+    count = math.ceil(length / bits)
+    parts = [(codes >> bits * place) % base for place in range(count)]
     digits = torch.stack([torch.sign(weights) * part / (base - 1) for part in parts])
     return Slices(digits, tuple(float(base**place * (base - 1)) for place in range(count)))
 
@@ -57,13 +59,25 @@ def pair_states(digits: Tensor) -> Tensor:
     return torch.stack([digits.clamp(min=0.0), (-digits).clamp(min=0.0)])
 
 
-def column_states(digits: Tensor) -> Tensor:
-    """States around mid range, where the reference stands."""
-    return (digits + 1.0) / 2.0
+def column_range(states: int) -> tuple[float, float]:
+    """Where references stand, and how far digits of 1 reach from there: a level, and as many levels to either side.
+
+    Args:
+        states: of the device; 0 for a continuum.
+
+    Raises:
+        BadInput: there are too few for a level above and one below another.
+    """
+    if not states:
+        return 0.5, 0.5
+    if states < 3:
+        raise BadInput(f"levels {states}: a reference column needs 3 or more; take pairs, or another device")
+    reach = (states - 1) // 2
+    return reach / (states - 1), reach / (states - 1)
 
 
 def array_count(groups: int, inputs: int, outputs: int, slices: int, design: ArrayDesign) -> int:
-    """Arrays that a layer takes: groups that fit are packed along the diagonal of one array.
+    """Arrays that a layer takes: groups that fit are packed along the diagonal of one array, and share its reference.
 
     Raises:
         BadInput: an array has no column for weights.

@@ -36,7 +36,7 @@ def curvature_of(label: Tensor) -> Tensor:
     """The curvature A of labels, by bisection on its logarithm; infinite for labels that count as straight.
 
     Args:
-        label: any shape, from -10 to 10.
+        label: any shape, from -9 to 9.
 
     Raises:
         BadInput: a label is beyond what a curve can have, or no number.

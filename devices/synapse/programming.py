@@ -19,7 +19,7 @@ def write(
     need; what the cell makes of it, with its own curve and the noise of its pulses, is what it then holds.
     Verification reads each cell without noise and sends pulses for what is missing, until that is within the device's
     tolerance. A device of a continuum of states holds what is asked. Last comes the device's `program_error`, of which
-    verified cells keep at most the tolerance.
+    verified cells keep at most the tolerance; devices with a law of retention of their own have it from that.
 
     Args:
         target: float64 (stack, rows, columns), shares of the nominal range; a little outside of it is brought inside.
@@ -43,7 +43,8 @@ def write(
         if not bool(is_off.any()):
             break
         cells.pulse((_counts(cells, wanted) * is_off).to(torch.int32), first + 1 + read)
-    error = _column(cells, "program_error") * _normal(cells, occasion)
+    has_error = torch.tensor([device.retention == "power-law" for device in cells.devices])[:, None, None]
+    error = _column(cells, "program_error") * has_error.to(cells.state.device) * _normal(cells, occasion)
     if verify_rounds:
         error = torch.minimum(torch.maximum(error, -tolerance), tolerance)
     held = torch.where(is_pulsed, cells.state.double(), wanted) + error

@@ -10,8 +10,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .device import SynapseDevice
-from .nonlinearity import LARGEST, curvature_of
+from .device import LABEL_BOUNDS, SynapseDevice
+from .nonlinearity import curvature_of
 
 _MIDDLE = 0.5  # where the steps of soft bounds are as large in both directions
 
@@ -171,11 +171,12 @@ def _exponential(device: SynapseDevice, figures: CellFigures) -> tuple[Tensor, .
     low, span = figures.low, figures.high - figures.low
     straight_up, _, straight_down, _ = _linear(device, figures)
     parts = []
-    for label, pulses, sign, straight in (
-        (figures.label_up, device.pulses_up, -1.0, straight_up),
-        (figures.label_down, device.pulses_down, 1.0, straight_down),
+    up, down = LABEL_BOUNDS["nonlinearity_up"], LABEL_BOUNDS["nonlinearity_down"]
+    for label, bounds, pulses, sign, straight in (
+        (figures.label_up, up, device.pulses_up, -1.0, straight_up),
+        (figures.label_down, down, device.pulses_down, 1.0, straight_down),
     ):
-        label = label.clamp(-LARGEST, LARGEST)
+        label = label.clamp(*bounds)
         is_shared = bool((label == label.flatten()[0]).all())  # then one root is enough for all cells
         curvature = curvature_of(label.flatten()[0] if is_shared else label).expand_as(label)
         is_straight = curvature.isinf()

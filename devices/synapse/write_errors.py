@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from .ageing import aged
 from .cells import Cells
 from .device import SynapseDevice
 from .draws import Draws, Purpose
 from .programming import write
-from .retention import drifted
 
 _STATES, _DEVICES = 65, 1024  # states that are written, and devices that each is written into
 
@@ -32,10 +32,8 @@ class WriteErrors:
         held = write(cells, wanted[None], verify_rounds)[0]
         low, span = device.g_min, device.g_max - device.g_min
         conductance = low + span * held
-        numbers = [draws.normal(purpose, held.numel()).double().reshape(held.shape) for purpose in _PURPOSES]
-        exponent = (device.drift + device.drift_spread * numbers[0]).clamp(min=0.0)
-        conductance = drifted(conductance, seconds, device.drift_start, exponent)
-        conductance = conductance * (1 + device.read_noise * numbers[1])
+        noise = draws.normal(Purpose.READ, held.numel()).double().reshape(held.shape)
+        conductance = aged(device, conductance, seconds, draws) * (1 + device.read_noise * noise)
         self.deviations = ((conductance - low) / span - wanted).float()
 
     def perturbed(self, weights: Tensor, draws: Draws, step: int) -> Tensor:
@@ -54,6 +52,3 @@ class WriteErrors:
             state = (states * (_STATES - 1)).round().long()
             moved = moved + sign * self.deviations.to(states.device)[state, device]
         return moved * largest
-
-
-_PURPOSES = (Purpose.DRIFT, Purpose.READ)

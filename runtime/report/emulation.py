@@ -14,8 +14,8 @@ DEVICE_DEFAULTS = {
     "levels": None, "curve_up": [], "curve_down": [], "high_spread": 0.0, "low_spread": 0.0,
     "nonlinearity_spread": 0.0, "nonlinearity_correlation": 0.0, "step_spread": 0.0, "asymmetry_spread": 0.0,
     "cycle_noise": 0.0, "cycle_step_noise": 0.0, "read_noise": 0.0, "program_error": 0.0, "verify_tolerance": 0.01,
-    "stuck": 0.0, "stuck_at": "any", "drift": 0.0, "drift_spread": 0.0, "drift_start": 1.0, "write_up": None,
-    "write_down": None, "read": None,
+    "stuck": 0.0, "stuck_at": "any", "retention": "power-law", "drift": 0.0, "drift_spread": 0.0,
+    "drift_start": 1.0, "write_up": None, "write_down": None, "read": None,
 }  # fmt: skip
 DESIGN_DEFAULTS = {
     "rows": 256, "columns": 256, "reference": "pair", "slice_bits": 0, "dac_bits": 0, "adc_bits": 0, "adc_share": 1.0,
