@@ -79,6 +79,14 @@ def test_fc_autoencoder_has_the_counts_of_mlperf_tiny():
     assert (folded_parameters(module), macs(module, torch.randn(1, 640))) == expected
 
 
+@pytest.mark.parametrize(("name", "pixels", "hidden"), [("synapse_mlp", 8 * 8, 32), ("synapse_mlp_28", 28 * 28, 100)])
+def test_perceptrons_for_arrays_have_two_layers(name, pixels, hidden):
+    system = find_system(name)
+    expected = total([conv(hidden, pixels, 1, 1, 1), conv(10, hidden, 1, 1, 1)])
+    (image,) = system.example_inputs()
+    assert (folded_parameters(system.build()), macs(system.build(), image)) == expected
+
+
 def test_same_padding_pads_after_the_last_row_and_column_only():
     """A stride-2 kernel that picks its centre reads rows 1, 3, 5, ... with (0, 1) padding; 0, 2, 4, ... with (1, 1)."""
     body = find_system("resnet8").build().stages[1].body[0][:2]  # pad, convolution

@@ -81,7 +81,7 @@ class Crossbar:
         arrays = array_count(groups, rows, columns, len(slices.factors), design)
         written = Written(slices.digits, device, design, draws)
         span = device.g_max - device.g_min
-        factors = torch.tensor(slices.factors, dtype=torch.float64)[:, None, None, None] * (written.gain / span)
+        factors = torch.tensor(slices.factors, dtype=torch.float64, device=weights.device)[:, None, None, None] * (written.gain / span)
         fresh = written.difference(written.fresh) * factors
         now = written.aged(design.seconds)
         wired = self._wired(now)
