@@ -1,6 +1,5 @@
 """Synapse devices as a user sees them: the catalogue as a table, one device's figures, fits of measured pulses."""
 
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,7 @@ def device_figures(reference: str) -> dict[str, Any]:
 
 def figures_of(device: SynapseDevice) -> dict[str, Any]:
     """Every figure of a device as plain values, and its on/off ratio."""
-    figures = {each.name: getattr(device, each.name) for each in fields(device)}
-    figures |= {name: asdict(value) for name, value in figures.items() if hasattr(value, "volts")}
-    figures |= {name: list(value) for name, value in figures.items() if isinstance(value, tuple)}
-    return figures | {"on_off": device.on_off if device.g_min else None}
+    return device.to_json() | {"on_off": device.on_off if device.g_min else None}
 
 
 def fit_file(

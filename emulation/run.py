@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _document(
         "seed": wanted.seed,
         "samples": len(task.held_out),
         "read": {**asdict(read), "assumed": device.read is None},
-        "device": {each.name: _plain(getattr(device, each.name)) for each in fields(device)},
+        "device": device.to_json(),
         "design": asdict(design),
         "sweep": None,
     }
@@ -175,9 +175,3 @@ def _keep(folder: Path, document: dict[str, Any]) -> None:
         _plot_of(folder, document["synapse"]).unlink(missing_ok=True)  # of an earlier sweep
     write_report(manifest, folder / "report.html")
     write_manifest(folder, manifest)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value

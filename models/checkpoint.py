@@ -51,7 +51,8 @@ def load_checkpoint(
         BadInput: the file is damaged, or belongs to another network or a training with another configuration.
     """
     tensors, state = read_tensors(path)
-    differing = [name for name in config if state.get("config", {}).get(name) != config[name]]
+    known = state.get("config", {})
+    differing = [name for name in {**known, **config} if known.get(name) != config.get(name)]
     if differing:
         raise BadInput(f"{path}: belongs to a training with another {', '.join(differing)}; leave out resume")
     try:

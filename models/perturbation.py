@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -58,5 +58,4 @@ class Perturbation:
 
     def to_json(self) -> dict[str, Any]:
         """For a run's configuration."""
-        device = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.device).items()}
-        return {"name": "noise-aware", "device": device, "seconds": self.seconds}
+        return {"name": "noise-aware", "device": self.device.to_json(), "seconds": self.seconds}

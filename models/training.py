@@ -100,7 +100,7 @@ class _Training:
         self.module = system.build().to(ranks.device).train()
         self.teacher = teacher.to(ranks.device).eval() if teacher is not None and recipe.distillation else None
         self.replica: nn.Module = DistributedDataParallel(self.module) if ranks.world > 1 else self.module
-        self.average = WeightAverage(self.module, recipe.ema) if recipe.ema else None
+        self.average = WeightAverage(self.module, recipe.ema) if recipe.ema and rule is None else None
         self.optimizer = make_optimizer(self.module, recipe)
         self.batch_size = max(1, recipe.batch_size // ranks.world)
         self.steps_per_epoch = len(self._order(0))

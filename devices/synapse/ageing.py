@@ -36,7 +36,8 @@ def aged(device: SynapseDevice, fresh: Tensor, seconds: float, draws: Draws, pla
     if device.retention == "filament":
         return low + span * FilamentSpread().aged(share, max(seconds, 1.0), number(Purpose.RETENTION))
     if device.retention == "oxide":
-        return OxideRelaxation(low, device.g_max).aged(low + span * share, max(seconds, 1.0), number(Purpose.RETENTION))
+        siemens = (low + span * share).clamp(max=device.g_max)  # which a rounded sum may exceed
+        return OxideRelaxation(low, device.g_max).aged(siemens, max(seconds, 1.0), number(Purpose.RETENTION))
     if not device.drift and not device.drift_spread:
         return fresh
     exponent = torch.clamp(device.drift + device.drift_spread * number(Purpose.DRIFT), min=0.0)

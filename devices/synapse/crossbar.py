@@ -80,8 +80,8 @@ class Crossbar:
         self._chunks = [slice(at, at + design.rows) for at in range(0, rows, design.rows)]
         arrays = array_count(groups, rows, columns, len(slices.factors), design)
         written = Written(slices.digits, device, design, draws)
-        span = device.g_max - device.g_min
-        factors = torch.tensor(slices.factors, dtype=torch.float64, device=weights.device)[:, None, None, None] * (written.gain / span)
+        factors = torch.tensor(slices.factors, dtype=torch.float64, device=weights.device)[:, None, None, None]
+        factors = factors * written.gain / (device.g_max - device.g_min)
         fresh = written.difference(written.fresh) * factors
         now = written.aged(design.seconds)
         wired = self._wired(now)

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
+from typing import Any
 
 from ...errors import BadInput
 
@@ -94,6 +95,10 @@ class SynapseDevice:
     def __post_init__(self) -> None:
         if faults := _faults(self):
             raise BadInput(f"synapse {self.name}: {'; '.join(faults)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field as a plain value."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @property
     def on_off(self) -> float:

@@ -38,8 +38,7 @@ class InArray:
     def to_json(self) -> dict[str, Any]:
         """Name, device and settings."""
         settings = {key: value for key, value in asdict(self.learning).items() if key not in ("rates", "final")}
-        device = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.device).items()}
-        return {"name": "in-array", "device": device, **settings}
+        return {"name": "in-array", "device": self.device.to_json(), **settings}
 
 
 class InArrayLearner:
