@@ -27,8 +27,10 @@ def device_figures(reference: str) -> dict[str, Any]:
 
 
 def figures_of(device: SynapseDevice) -> dict[str, Any]:
-    """Every figure of a device as plain values, and its on/off ratio."""
-    return device.to_json() | {"on_off": device.on_off if device.g_min else None}
+    """Every figure of a device as plain values, its on/off ratio, and what a pulse takes at mid range."""
+    pulses = {name: getattr(device, name) for name in ("write_up", "write_down", "read")}
+    joules = {f"{name}_joules": None if pulse is None else device.joules(pulse) for name, pulse in pulses.items()}
+    return device.to_json() | {"on_off": device.on_off if device.g_min else None} | joules
 
 
 def fit_file(

@@ -3,11 +3,12 @@
 Five chips of each device, arrays of 256x256, 8-bit ADCs, each weight a pair of devices that are written once; pcm-ibm
 is read a day later with its mean drift made up for. `aware` is the network trained further on weights as that device
 gives them. A sweep takes an otherwise ideal device to few states and to devices that differ. Time is of 1,000 digits on
-one chip that is written already.
+one chip that is written already. Last, perceptrons that learned in arrays are deployed like any other run.
 """
 
 import argparse
 import json
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from ..devices.synapse.design import ArrayDesign
 from ..emulation.accuracy import Task, emulate, inputs_of, task_of
 from ..emulation.chip import Chip
 from ..emulation.settings import grid, parse_axis, with_setting
-from ..hardware_aware import train_aware
+from ..export.artifact import TARGETS
+from ..hardware_aware import in_array_rule, train_aware
 from ..options import Options
-from ..pipeline import programs_of, trained_source
+from ..pipeline import deploy, programs_of, train_source, trained_source
 from ..quant.integer.lowering import integer_program
 from ..sources import find_samples, find_source
 from .results import keep
@@ -36,6 +38,7 @@ DEVICES = ("ideal", "hzo-fefet", "epiram", "gst-pcm", "ag-asi", "rram-wan2022", 
 AWARE = ("epiram", "gst-pcm", "pcm-ibm")
 SWEEP = ("levels=2,4,8,16,64", "d2d=0,0.1,0.2")
 SWEPT, CHIPS, TIMED = "resnet8", 5, 1000
+LEARNER, LEARNED = "synapse_mlp", ("ideal", "epiram", "gst-pcm", "ag-asi")
 
 
 def task(reference: str, runs: Path) -> Task:
@@ -95,6 +98,21 @@ def sweep(subject: Task) -> list[dict[str, Any]]:
     return rows
 
 
+def learned(name: str, runs: Path) -> dict[str, Any]:
+    """A perceptron trained in arrays of a device, in float and int8 on every target."""
+    options = Options(targets=TARGETS, measure=False, runs=runs / f"learned-{name}", out=runs / f"learned-{name}-dist")
+    trained = train_source(find_source(LEARNER), options, rule=in_array_rule(name, None, None))
+    document = deploy(str(options.runs / LEARNER), options)
+    return {
+        "device": name,
+        "trained_accuracy": trained.metrics["accuracy"],
+        "artifacts": [
+            {key: row[key] for key in ("target", "precision", "accuracy", "agreement", "verified")}
+            for row in document["artifacts"]
+        ],
+    }
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="trained networks; what is missing is trained")
@@ -112,7 +130,10 @@ def main(argv: list[str] | None = None) -> int:
             print(json.dumps(rows[-1]), flush=True)
         if network == SWEPT:
             swept = sweep(subject)
+    with tempfile.TemporaryDirectory() as folder:
+        in_arrays = [learned(name, Path(folder)) for name in LEARNED]
     document = {
+        "learned": {"network": LEARNER, "rows": in_arrays},
         "benchmark": "emulation",
         "chips": CHIPS,
         "rows": rows,

@@ -88,6 +88,20 @@ def networks(document: dict[str, Any]) -> str:
     for states in dict.fromkeys(point["settings"]["levels"] for point in sweep["points"]):
         found = {p["settings"]["d2d"]: p["accuracy"] for p in sweep["points"] if p["settings"]["levels"] == states}
         lines.append(f"| {states:g} | " + " | ".join(_estimate(found[value]) for value in columns) + " |")
+    learned = document["learned"]
+    lines += [
+        "",
+        f"{learned['network']}, trained in arrays of a device (`offramp train {learned['network']} --rule in-array "
+        "--synapse DEVICE`), then deployed like any other run:\n",
+        "| device | accuracy in the arrays | deployed, least to most | int8 agreement, least | verified |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in learned["rows"]:
+        accuracies = [artifact["accuracy"] for artifact in row["artifacts"]]
+        agreement = min(a["agreement"] for a in row["artifacts"] if a["precision"] == "int8")
+        verified = sum(artifact["verified"] for artifact in row["artifacts"])
+        cells = [row["device"], f"{row['trained_accuracy']:.1%}", f"{min(accuracies):.1%} to {max(accuracies):.1%}"]
+        lines.append(f"| {' | '.join([*cells, f'{agreement:.1%}', f'{verified} of {len(accuracies)}'])} |")
     return "\n".join(lines) + "\n"
 
 

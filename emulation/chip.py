@@ -126,8 +126,5 @@ class Chip:
         )
 
     def _write_joules(self, pulses: int) -> float | None:
-        """Pulses times V² G t at mid range."""
         pulse = self.device.write_up
-        if pulse is None:
-            return None
-        return pulses * pulse.volts**2 * (self.device.g_min + self.device.g_max) / 2 * pulse.seconds
+        return None if pulse is None else pulses * self.device.joules(pulse)

@@ -105,6 +105,10 @@ class SynapseDevice:
         """g_max / g_min; infinite where g_min is 0."""
         return self.g_max / self.g_min if self.g_min else math.inf
 
+    def joules(self, pulse: Pulse) -> float:
+        """Energy that one pulse takes at mid range: V² G t. Not that of a gate, through which no current flows."""
+        return pulse.volts**2 * (self.g_min + self.g_max) / 2 * pulse.seconds
+
     @property
     def states(self) -> int:
         """Distinguishable states when it is programmed; 0 for a continuum."""

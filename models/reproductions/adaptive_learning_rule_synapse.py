@@ -253,9 +253,10 @@ def _claim(
 
 
 def _shown(values: list[float]) -> str:
-    """Mean and the half width of its interval, in percent."""
+    """Mean and, of several values, the half width of its interval, in percent."""
     found = estimate_of(values)
-    return f"{found.mean * 100:.1f} ± {(found.high - found.mean) * 100:.1f}"
+    around = f" ± {(found.high - found.mean) * 100:.1f}" if len(values) > 1 else ""
+    return f"{found.mean * 100:.1f}{around}"
 
 
 def _rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
