@@ -1,4 +1,4 @@
-"""Papers reproduced: what a study gives, by which rule a claim holds, the verb, and a record that its command can make."""
+"""Papers reproduced: what a study gives, by which rule a claim holds, the verb, and a record that it can make again."""
 
 import sys
 from dataclasses import asdict

@@ -2,6 +2,7 @@
 
 import ctypes
 import tempfile
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...c_compiler import NoCompiler, compile_library
+from ...c_compiler import compile_library
+from ...errors import BadInput, OfframpWarning
 from .kernels import SOURCE
 
 _Pointer, _I64, _U32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
@@ -75,10 +77,11 @@ class Library:
 
 @cache
 def library() -> Library | None:
-    """The kernels for this machine, or None where no compiler is found."""
+    """The kernels for this machine; None, with a warning, where they cannot be compiled."""
     try:
         return compiled("native")
-    except NoCompiler:
+    except BadInput as fault:
+        warnings.warn(OfframpWarning(f"PyTorch emulates the devices, more slowly: {fault}"), stacklevel=2)
         return None
 
 
