@@ -124,7 +124,7 @@ def _make(folder: Path) -> None:
             f"aihwkit=={VERSION}",
         ]
         _run(build, environment)
-    except PeerUnavailable:
+    except BaseException:  # a full disk and an impatient user too
         shutil.rmtree(made, ignore_errors=True)
         raise
     with atomic_path(folder / "made") as beside:

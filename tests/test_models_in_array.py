@@ -134,6 +134,13 @@ def test_the_rule_its_device_and_its_settings_are_kept_with_the_run(tmp_path):
     assert "rule" not in json.loads((tmp_path / "plain/config.json").read_text())
 
 
+def test_layers_have_first_weights_and_devices_of_their_own():
+    module = nn.Sequential(nn.Linear(9, 9), nn.Hardtanh(0.0, 1.0), nn.Linear(9, 9))
+    first, second = InArray(NOISY, Learning()).learner(module, RECIPE, 0, 1).arrays.layers
+    used = (first.weights().abs() < 1) & (second.weights().abs() < 1)
+    assert not torch.equal(first.weights()[used], second.weights()[used])
+
+
 def test_the_recipes_rate_and_its_fall_are_the_learnings():
     learner = InArray(FINE, Learning(rates=(9.0,), final=0.9)).learner(chain(), RECIPE, 0, 10)
     assert (learner.arrays.learning.rates, learner.arrays.learning.final) == ((0.3,), 0.3)

@@ -194,6 +194,14 @@ def test_an_output_without_weights_stays_without():
     assert float((moved[1] - weights[1]).abs().max()) > 1e-3
 
 
+def test_both_devices_of_a_pair_deviate_by_themselves():
+    errors = WriteErrors(replace(CONTINUUM, program_error=0.2))
+    weights = torch.zeros(1, 4000)
+    weights[0, 0] = 1.0
+    moved = errors.perturbed(weights, Draws(0), 0)[0, 1:]  # those that are 0 stand at the lowest state, both
+    assert float(moved.std()) == pytest.approx(2**0.5 * float(errors.deviations[0].std()), rel=0.1)
+
+
 def test_equal_steps_draw_equal_chips_and_others_do_not():
     errors = WriteErrors(replace(CONTINUUM, program_error=0.05))
     weights = torch.linspace(-1, 1, 600).reshape(20, 30)

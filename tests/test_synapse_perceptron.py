@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,17 +22,9 @@ NOISY = replace(CURVED, cycle_noise=0.01, high_spread=0.05)
 SIZES = (12, 10, 3)
 
 
-class Plain:
-    """A stack of float matrices, the reference that autograd differentiates."""
-
-    def __init__(self, values):
-        self.values = values
-
-    def forward(self, inputs):
-        return inputs @ self.values
-
-    def backward(self, errors):
-        return errors @ self.values.transpose(1, 2)
+def plain(values):
+    """A stack of float matrices, which autograd differentiates."""
+    return SimpleNamespace(forward=lambda x: x @ values, backward=lambda e: e @ values.transpose(1, 2))
 
 
 def bars(count=60, stack=1, seed=0):
@@ -39,8 +32,7 @@ def bars(count=60, stack=1, seed=0):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 3
     inputs = 0.3 * torch.rand(count, 12, generator=generator)
-    for place, label in enumerate(labels):
-        inputs[place, 4 * label : 4 * label + 4] += 0.6
+    inputs = inputs + 0.6 * functional.one_hot(labels, 3).repeat_interleave(4, 1)
     return inputs.expand(stack, count, 12), labels.expand(stack, count)
 
 
@@ -80,7 +72,7 @@ def test_descent_is_what_autograd_gives(units):
     ]
     inputs = torch.rand(stack, batch, sizes[0], generator=generator, dtype=torch.float64)
     labels = torch.randint(0, sizes[-1], (stack, batch), generator=generator)
-    found, changes = descent([Plain(v.detach()) for v in values], inputs, labels, units)
+    found, changes = descent([plain(v.detach()) for v in values], inputs, labels, units)
     logits = inputs
     for place, value in enumerate(values):
         if place:
@@ -104,9 +96,8 @@ def test_descent_is_what_autograd_gives(units):
 def test_arrays_compute_what_their_weights_say(units):
     subject = perceptron(learning=Learning(units=units))
     inputs, _ = bars()
-    matrices = [Plain(layer.weights()) for layer in subject.layers]
-    assert torch.allclose(subject.logits(inputs), forward(matrices, inputs, units)[-1], atol=1e-6)
-    driven = forward(matrices, inputs, units)
+    driven = forward([plain(layer.weights()) for layer in subject.layers], inputs, units)
+    assert torch.allclose(subject.logits(inputs), driven[-1], atol=1e-6)
     assert [each.shape[-1] for each in driven] == [13, 11, 3]
     assert torch.equal(driven[0][..., -1], torch.ones(1, 60)) and torch.equal(driven[1][..., -1], torch.ones(1, 60))
 
@@ -200,15 +191,43 @@ def test_adaptive_updates_pulse_about_the_wanted_share():
         assert 0.05 < share < 0.2
 
 
-def test_the_adaptive_share_falls_with_the_rates():
-    learning = Learning("single", "adaptive", final=0.1, pulsed_share=0.5, refresh_every=0)
-    counts = []
-    for done in (0, 100):
-        subject = perceptron(learning=learning, steps=100)
+def test_the_adaptive_threshold_follows_the_errors_by_a_tenth_at_a_time_and_the_share_falls():
+    subject = perceptron(learning=Learning("single", "adaptive", final=0.1, pulsed_share=0.5), steps=100)
+    inputs, labels = next(batches(1))
+
+    def threshold(inputs):
+        subject.learn(inputs, labels)
+        return float(subject.tensors()["thresholds.0"])
+
+    first, pulses = threshold(inputs), int(subject.layers[0].pulses)
+    assert [threshold(0 * inputs) / first for _ in range(2)] == pytest.approx([0.9, 0.81])
+    assert threshold(inputs) / first == pytest.approx(0.891)
+    later = perceptron(learning=subject.learning, steps=100)
+    later.updates = 100
+    later.learn(inputs, labels)
+    assert 0 < int(later.layers[0].pulses) < pulses / 4
+
+
+def test_an_adaptive_threshold_of_nothing_does_not_stay():
+    subject = perceptron(learning=Learning("single", "adaptive", final=1.0, pulsed_share=0.1), steps=20)
+    inputs, labels = next(batches(1))
+    subject.learn(0 * inputs, labels)  # only biases have errors, fewer than the share
+    before = int(subject.layers[0].pulses)
+    subject.learn(inputs, labels)
+    assert abs(int(subject.layers[0].pulses) - before - 0.1 * 13 * 10) <= 1
+
+
+@pytest.mark.parametrize(("device", "counts"), [(FINE, "proportional"), (NOISY, "nearest")])
+def test_rounding_and_noise_are_new_at_every_update(device, counts):
+    def after(done):
+        learning = Learning("single", counts, rates=(3.0,), final=1.0, refresh_every=0)
+        subject = perceptron((device,), learning)
         subject.updates = done
         subject.learn(*next(batches(1)))
-        counts.append(int(subject.layers[0].pulses))
-    assert counts[1] < counts[0] / 4
+        return subject.layers[0].weights()
+
+    assert torch.equal(after(0), after(0))
+    assert not torch.equal(after(0), after(1))
 
 
 def test_resets_come_at_the_stated_updates():
@@ -267,24 +286,19 @@ def test_a_training_put_back_has_the_bits_of_one_that_went_on(counts):
     assert all(torch.equal(again.tensors()[name], tensor) for name, tensor in whole.tensors().items())
     assert whole.tensors().keys() == again.tensors().keys()
     assert any(name.startswith("thresholds") for name in kept) == (counts == "adaptive")
-    unlike = perceptron((NOISY,), learning, (3,), 24)
-    for batch in rest[12:]:
-        unlike.learn(*batch)
-    assert not torch.equal(unlike.layers[0].weights(), whole.layers[0].weights())
 
 
-@pytest.mark.parametrize(
-    ("given", "line"),
-    [
-        ({"scheme": "both"}, "scheme both: unknown; choose from unidirectional, bidirectional, single"),
-        ({"counts": "all"}, "counts all: unknown; choose from proportional, nearest, adaptive"),
-        ({"units": "relu"}, "units relu: unknown; choose from clip, sigmoid"),
-        ({"rates": (0.1, 0.0)}, "rates must be above 0, got 0.1, 0"),
-        ({"rates": (-1.0,)}, "rates must be above 0, got -1"),
-        ({"refresh_every": -1}, "refresh_every must be 0 or more, got -1"),
-        ({"pulsed_share": 0.0}, "pulsed_share must be above 0 and at most 1, got 0"),
-        ({"pulsed_share": 1.5}, "pulsed_share must be above 0 and at most 1, got 1.5"),
-    ],
-)
-def test_values_that_no_learning_has_are_one_line(given, line):
-    assert line_of(Learning, **given) == line
+NONE_SUCH = {
+    "scheme both: unknown; choose from unidirectional, bidirectional, single": {"scheme": "both"},
+    "counts all: unknown; choose from proportional, nearest, adaptive": {"counts": "all"},
+    "units relu: unknown; choose from clip, sigmoid": {"units": "relu"},
+    "rates must be above 0, got 0.1, 0": {"rates": (0.1, 0.0)},
+    "refresh_every must be 0 or more, got -1": {"refresh_every": -1},
+    "pulsed_share must be above 0 and at most 1, got 0": {"pulsed_share": 0.0},
+    "pulsed_share must be above 0 and at most 1, got 1.5": {"pulsed_share": 1.5},
+}
+
+
+@pytest.mark.parametrize("line", NONE_SUCH)
+def test_values_that_no_learning_has_are_one_line(line):
+    assert line_of(Learning, **NONE_SUCH[line]) == line

@@ -221,6 +221,8 @@ class ArrayPerceptron:
         share = self.learning.pulsed_share * self._fallen()
         found = torch.quantile(sizes.flatten(1), 1 - share, dim=1)[:, None, None]
         before = self._thresholds[place]
-        moved = found if before is None else before * (found / before.clamp(min=1e-12)).clamp(0.9, 1.1)
+        moved = found
+        if before is not None:  # a threshold of 0 would stay there
+            moved = torch.where(before > 0, before * (found / before.clamp(min=1e-12)).clamp(0.9, 1.1), found)
         self._thresholds[place] = moved
         return moved

@@ -176,6 +176,8 @@ def _spreads(digits: Digits, plain: Training, study: Study) -> list[Claim]:
             moved["unidirectional"][-1],
             found[-1],
             0.0,
+            note="devices written once are off in proportion to each weight, and most weights are small; learning "
+            "passes through devices that differ at every update and reset",
         ),
     ]
 
