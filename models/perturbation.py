@@ -46,10 +46,10 @@ class Perturbation:
                 norm.eval()
         layers = [layer for layer in module.modules() if isinstance(layer, _LAYERS)]
         kept = [layer.weight.detach().clone() for layer in layers]
-        with torch.no_grad():
-            for place, (layer, weights) in enumerate(zip(layers, kept)):
-                layer.weight.copy_(self._errors.perturbed(weights, Draws(self.seed, place), step))
         try:
+            with torch.no_grad():
+                for place, (layer, weights) in enumerate(zip(layers, kept)):
+                    layer.weight.copy_(self._errors.perturbed(weights, Draws(self.seed, place), step))
             yield
         finally:
             with torch.no_grad():

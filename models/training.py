@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import OfframpError
+from ..errors import BadInput, OfframpError
 from .augment import augment, draw_mixture
 from .average import WeightAverage
 from .batches import read_batches, shuffled
@@ -74,6 +74,8 @@ def train(
     recipe = recipe or system.recipe
     data = replace(data, preprocessing=system.preprocessing or data.preprocessing)
     with joined(device) as ranks, _threads(recipe.threads), _forked_rng(ranks.device):
+        if rule is not None and ranks.world > 1:
+            raise BadInput(f"{ranks.world} processes: a learning rule trains in one; start it without torchrun")
         torch.manual_seed(seed)
         training = _Training(system, data, recipe, seed, ranks, teacher, rule, perturbation)
         check_folder(folder)

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from offramp.devices.synapse.catalogue import find_device
 from offramp.devices.synapse.perceptron import COUNTS, Learning
 from offramp.errors import BadInput
 from offramp.models.data import Data, InMemory, Preprocessing
+from offramp.models.distributed import Ranks
 from offramp.models.learning.in_array import InArray
 from offramp.models.objective import evaluate
 from offramp.models.perturbation import Perturbation
@@ -267,3 +268,31 @@ def test_training_on_chips_is_kept_with_the_run_and_resumes(tmp_path):
     assert same_bits(resumed.weights, whole.weights)
     plain = train(system(Convolved), data, RECIPE, tmp_path / "plain")
     assert not same_bits(plain.weights, whole.weights)
+
+
+def test_a_rule_trains_in_one_process(monkeypatch, tmp_path):
+    @contextmanager
+    def two(_):
+        yield Ranks(0, 2, torch.device("cpu"))
+
+    monkeypatch.setattr("offramp.models.training.joined", two)
+    with pytest.raises(BadInput, match=r"^2 processes: a learning rule trains in one; start it without torchrun$"):
+        train(system(), stripes(), RECIPE, tmp_path / "run", rule=InArray(FINE, Learning()))
+
+
+def test_weights_come_back_when_perturbing_itself_fails(monkeypatch):
+    module = chain()
+    before = [weights.clone() for weights in module.state_dict().values()]
+    perturbation = Perturbation(NOISY)
+    calls = []
+
+    def fails_the_second_time(weights, *_):
+        calls.append(weights)
+        if len(calls) == 2:
+            raise MemoryError
+        return weights + 1
+
+    monkeypatch.setattr(perturbation._errors, "perturbed", fails_the_second_time)
+    with pytest.raises(MemoryError), perturbation.chip(module, 0):
+        pass
+    assert all(torch.equal(a, b) for a, b in zip(before, module.state_dict().values()))

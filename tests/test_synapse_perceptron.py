@@ -220,8 +220,7 @@ def test_an_adaptive_threshold_of_nothing_does_not_stay():
 @pytest.mark.parametrize(("device", "counts"), [(FINE, "proportional"), (NOISY, "nearest")])
 def test_rounding_and_noise_are_new_at_every_update(device, counts):
     def after(done):
-        learning = Learning("single", counts, rates=(3.0,), final=1.0, refresh_every=0)
-        subject = perceptron((device,), learning)
+        subject = perceptron((device,), Learning("single", counts, rates=(3.0,), final=1.0, refresh_every=0))
         subject.updates = done
         subject.learn(*next(batches(1)))
         return subject.layers[0].weights()
@@ -236,25 +235,21 @@ def test_resets_come_at_the_stated_updates():
         for name, tensor in layer.tensors().items():
             if name.startswith("state"):
                 tensor.fill_(0.9)
-    resets = []
-    for batch in batches(3):
-        full.learn(*batch)
-        resets.append(int(full.layers[0].resets))
+    resets = [int(full.layers[0].resets) for batch in batches(3) if full.learn(*batch).isfinite()]
     assert resets == [0, 0, 13 * 10]
 
 
 # Stacks, and putting back
 
 
-@pytest.mark.parametrize(
-    "learning",
-    [
-        Learning(rates=(0.3,), refresh_every=5),
-        Learning("bidirectional", "adaptive", pulsed_share=0.1),
-        Learning("single", "nearest", rates=(5.0, 2.0), jumps=True, units="sigmoid"),
-    ],
-    ids=lambda each: each.counts,
+STACKED = (
+    Learning(rates=(0.3,), refresh_every=5),
+    Learning("bidirectional", "adaptive", pulsed_share=0.1),
+    Learning("single", "nearest", rates=(5.0, 2.0), jumps=True, units="sigmoid"),
 )
+
+
+@pytest.mark.parametrize("learning", STACKED, ids=lambda each: each.counts)
 def test_a_stack_learns_as_each_of_it_does_alone(learning):
     devices, seeds = (FINE, CURVED, NOISY, NOISY), (0, 1, 1, 2)
     together = perceptron(devices, learning, seeds, 30)
@@ -283,8 +278,8 @@ def test_a_training_put_back_has_the_bits_of_one_that_went_on(counts):
     for subject in (whole, again):
         for batch in rest[12:]:
             subject.learn(*batch)
-    assert all(torch.equal(again.tensors()[name], tensor) for name, tensor in whole.tensors().items())
-    assert whole.tensors().keys() == again.tensors().keys()
+    ended = again.tensors()
+    assert all(torch.equal(ended.pop(name), tensor) for name, tensor in whole.tensors().items()) and not ended
     assert any(name.startswith("thresholds") for name in kept) == (counts == "adaptive")
 
 

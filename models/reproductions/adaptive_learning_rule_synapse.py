@@ -264,4 +264,6 @@ def _shown(values: list[float]) -> str:
 def _rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     from scipy.stats import spearmanr
 
+    if len(set(second)) < 2:  # nothing to order by
+        return 0.0
     return float(spearmanr(first, second).statistic)
