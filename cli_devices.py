@@ -84,7 +84,8 @@ def synapse(
         document = fit_file(Path(what), name, curve, read_volts, plot, out)
         finish(document, as_json, screen_devices.show_synapse)
         return
-    if given := [flag for flag, value in (("--plot", plot), ("--out", out), ("--name", name)) if value is not None]:
+    options = {"--plot": plot, "--out": out, "--name": name, "--curve": curve or None, "--read-volts": read_volts}
+    if given := [flag for flag, value in options.items() if value is not None]:
         raise BadInput(f"{given[0]}: belongs to a .csv of pulses; name one")
     if what is None:
         finish(devices_table(), as_json, screen_devices.show_synapses)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .devices.synapse.catalogue import find_device
+from .devices.synapse.design import ArrayDesign
 from .devices.synapse.perceptron import Learning
 from .errors import BadInput
 from .models.learning import LearningRule
@@ -16,6 +17,7 @@ from .options import Options, Say
 from .pipeline import trained_source
 from .sources import find_source, load_data
 
+_AWARE = "give synapse=NAME, and where wanted time=SECONDS and verify=ROUNDS, as synapse=epiram; see `offramp synapse`"
 _EPOCHS, _RATE, _DISTILLATION = 30, 0.5, 0.5  # of fine-tuning; the rate is a share of the system's own
 
 
@@ -29,10 +31,12 @@ def in_array_rule(synapse: str | None, scheme: str | None, counts: str | None) -
         raise BadInput(
             "--rule in-array: needs the devices to learn in; name them with --synapse, see `offramp synapse`"
         )
-    learning = Learning()
-    return InArray(
-        find_device(synapse), replace(learning, scheme=scheme or learning.scheme, counts=counts or learning.counts)
-    )
+    learning, device = Learning(), find_device(synapse)
+    if device.retention != "power-law":
+        raise BadInput(
+            f"--synapse {synapse}: its description knows no single pulses, by which arrays learn; take another"
+        )
+    return InArray(device, replace(learning, scheme=scheme or learning.scheme, counts=counts or learning.counts))
 
 
 def train_aware(
@@ -42,15 +46,12 @@ def train_aware(
 
     Args:
         reference: a system of the zoo, which is trained first where it is not, or a run's folder.
-        aware: `synapse=NAME`.
+        aware: `synapse=NAME`, and where wanted `time=SECONDS` and `verify=ROUNDS`, with commas between.
 
     Raises:
         BadInput: `aware` is of another form, or the reference is no system or run.
     """
-    kind, _, name = aware.partition("=")
-    if kind != "synapse" or not name:
-        raise BadInput(f"--aware {aware}: give synapse=NAME, as synapse=epiram; see `offramp synapse`")
-    perturbation = Perturbation(find_device(name), seed=options.seed)
+    perturbation = _perturbation(aware, options.seed)
     source = trained_source(find_source(reference, options.seed), options, None, say)
     if source.system is None or not source.trained:
         raise BadInput(f"{reference}: --aware takes a system of the zoo with data, or a run's folder")
@@ -66,11 +67,25 @@ def train_aware(
     )
 
 
+def _perturbation(aware: str, seed: int) -> Perturbation:
+    """`synapse=pcm-ibm,time=86400,verify=3` as chips of that kind, so long after writing, so carefully written."""
+    given = dict(part.partition("=")[::2] for part in aware.split(","))
+    try:
+        seconds, rounds = float(given.pop("time", "0")), int(given.pop("verify", "0"))
+        name = given.pop("synapse")
+        ArrayDesign(seconds=seconds, verify_rounds=rounds)
+    except (KeyError, ValueError) as error:
+        raise BadInput(f"--aware {aware}: {_AWARE}") from error
+    if given or not name:
+        raise BadInput(f"--aware {aware}: {_AWARE}")
+    return Perturbation(find_device(name), seconds, rounds, seed)
+
+
 def _recipe(base: Recipe, epochs: int | None) -> Recipe:
     """The network's own, shorter and gentler, close to what the float network says."""
     return replace(
         base,
-        epochs=epochs or _EPOCHS,
+        epochs=_EPOCHS if epochs is None else epochs,
         learning_rate=_RATE * base.learning_rate,
         warmup_epochs=min(0.5, base.warmup_epochs),
         weight_decay=0.0,

@@ -1,9 +1,10 @@
 """Synapse devices as a user sees them: the catalogue as a table, one device's figures, fits of measured pulses."""
 
+import re
 from pathlib import Path
 from typing import Any
 
-from .devices.synapse.catalogue import catalogue, find_device
+from .devices.synapse.catalogue import catalogue, check_name, find_device
 from .devices.synapse.device import SynapseDevice
 from .devices.synapse.fit import device_toml, fit_pulses, measured_device
 from .devices.synapse.fit_plot import write_fit_plot
@@ -54,7 +55,8 @@ def fit_file(
         raise BadInput(f"{plot}: the plot is an SVG; name a file that ends in .svg")
     if out is not None and out.suffix.lower() != ".toml":
         raise BadInput(f"{out}: a device is written as TOML; name a file that ends in .toml")
-    name = name or path.stem
+    name = name or re.sub(r"[^A-Za-z0-9._-]", "_", path.stem)
+    check_name(name)
     trains = read_pulses(path, read_volts=read_volts, strict=takes_curve)
     fit = fit_pulses(trains, name)
     device = measured_device(trains, name) if takes_curve else fit.device

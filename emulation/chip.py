@@ -75,28 +75,32 @@ class Chip:
             for number, (layer, part) in enumerate(self._unrolled.items())
         }
         self.cost: Cost | None = None
+        size = max(part.weights.shape[0] * part.weights.shape[1] * part.vectors for part in self._unrolled.values())
+        self._batch = max(1, _BYTES // (4 * size))
 
     def calibrate(self, inputs: Sequence[np.ndarray]) -> None:
-        """Sets ranges of ADCs from some samples, as the digital program computes them, and adds up the energy."""
+        """Sets ranges of ADCs from some samples, as the digital program computes them, and adds up the energy.
+
+        Of networks with large images the first samples are enough: as many as are run at once.
+        """
         squares: dict[Layer, Tensor] = {}
 
         def compute(operation: Operation, *read: Tensor) -> Tensor:
             if is_layer(operation):
-                vectors = vectors_of(operation, inputs_of(operation, read[0]).double())
-                self._arrays[operation].calibrate(vectors)
-                squares[operation] = vectors.square().sum(0) / len(read[0])
+                arrays = self._arrays[operation]
+                vectors = vectors_of(operation, arrays.drive(inputs_of(operation, read[0])))
+                arrays.calibrate(vectors)
+                squares[operation] = vectors.double().square().sum(0) / len(read[0])
             return run_many(operation, *read)
 
-        evaluate_many(self.program, inputs, compute)
+        evaluate_many(self.program, [values[: self._batch] for values in inputs], compute)
         self.cost = self._cost(squares)
 
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """The outputs for many samples, (samples, *shape) each, as `evaluate_many` takes and gives them."""
-        size = max(part.weights.shape[0] * part.weights.shape[1] * part.vectors for part in self._unrolled.values())
-        batch = max(1, _BYTES // (4 * size))
         parts = [
-            evaluate_many(self.program, [values[at : at + batch] for values in inputs], self._compute)
-            for at in range(0, len(inputs[0]), batch)
+            evaluate_many(self.program, [values[at : at + self._batch] for values in inputs], self._compute)
+            for at in range(0, len(inputs[0]), self._batch)
         ]
         return tuple(np.concatenate(outputs) for outputs in zip(*parts))
 

@@ -1,14 +1,17 @@
 """`offramp emulate`: a dist, a run or any network on sampled chips, and sweeps over devices and arrays."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..devices.synapse.ageing import aged
 from ..devices.synapse.catalogue import find_device
 from ..devices.synapse.design import ArrayDesign
 from ..devices.synapse.device import SynapseDevice
+from ..devices.synapse.draws import Draws
 from ..errors import BadInput
 from ..inspection import is_dist, options_for, sample_sets_of
 from ..manifest import MANIFEST, read_manifest, write_manifest
@@ -22,7 +25,7 @@ from ..sources import SampleSets, find_samples, find_source
 from .accuracy import Emulated, Task, emulate, task_of
 from .chip import ASSUMED_READ
 from .plot import check_plot_path, write_plot
-from .settings import Axis, Hardware, grid, with_setting
+from .settings import Axis, Hardware, grid, with_settings
 
 _CALIBRATION = 32  # samples that ranges of ADCs are set on
 
@@ -83,8 +86,10 @@ def emulate_network(
     """
     if plot is not None:
         check_plot_path(plot)
-    device, design = _hardware(find_device(wanted.synapse), wanted.design, wanted.settings)
-    points = [_hardware(device, design, tuple(point.items())) for point in grid(wanted.axes)]  # faults first
+        if not wanted.axes:
+            raise BadInput(f"--plot {plot}: draws a sweep; add --sweep")
+    hardware = [_hardware(wanted, point) for point in ({}, *grid(wanted.axes))]  # faults first
+    device, design = hardware[0]
     is_kept = _is_deployed(reference)
     name, program, samples = _of_dist(Path(reference), options) if is_kept else _of_network(reference, options, say)
     say(f"running the digital program on {len(samples.held_out)} samples ({samples.held_out.name})")
@@ -93,7 +98,7 @@ def emulate_network(
     base = emulate(task, device, design, seeds, say)
     document = _document(name, wanted, device, design, task, base)
     if wanted.axes:
-        document["sweep"] = _swept(task, wanted, points, seeds, say)
+        document["sweep"] = _swept(task, wanted, hardware[1:], seeds, say)
         place = _plot_of(Path(reference), device.name) if is_kept else plot
         if place is not None:
             write_plot(document, place)
@@ -101,13 +106,22 @@ def emulate_network(
         if is_kept and plot is not None:
             write_plot(document, plot)
     if is_kept:
-        _keep(Path(reference), document)
+        _keep(Path(reference), document, say)
     return document
 
 
-def _hardware(device: SynapseDevice, design: ArrayDesign, settings: Sequence[tuple[str, float]]) -> Hardware:
-    for name, value in settings:
-        device, design = with_setting(device, design, name, value)
+def _hardware(wanted: WantedArrays, point: dict[str, float]) -> Hardware:
+    """The device and the arrays of one combination, held to what its law of retention and the draws reach."""
+    settings = {**dict(wanted.settings), **point}
+    device, design = with_settings(find_device(wanted.synapse), wanted.design, settings.items())
+    try:
+        Draws(wanted.seed)
+        last = Draws(wanted.seed + wanted.chips - 1)
+        aged(device, torch.tensor([device.g_max], dtype=torch.float64), design.seconds, last)
+    except BadInput as fault:
+        raise BadInput(
+            f"{device.name}, {design.seconds:g} seconds after writing, chips from seed {wanted.seed}: {fault}"
+        ) from fault
     return device, design
 
 
@@ -166,10 +180,12 @@ def _plot_of(folder: Path, synapse: str) -> Path:
     return folder / f"emulation-{re.sub(r'[^A-Za-z0-9_.-]', '_', synapse)}.svg"
 
 
-def _keep(folder: Path, document: dict[str, Any]) -> None:
+def _keep(folder: Path, document: dict[str, Any], say: Say) -> None:
     """Puts the document into manifest and report, in place of an earlier one of the same synapse."""
     manifest = read_manifest(folder, check_hashes=False)
     others = [entry for entry in manifest.get("emulations", []) if entry["synapse"] != document["synapse"]]
+    if len(others) < len(manifest.get("emulations", [])):
+        say(f"what the manifest had of {document['synapse']} is replaced")
     manifest["emulations"] = [*others, document]
     if document["sweep"] is None:
         _plot_of(folder, document["synapse"]).unlink(missing_ok=True)  # of an earlier sweep

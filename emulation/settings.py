@@ -1,6 +1,6 @@
 """Figures of devices and arrays by the names that a user sets and sweeps them with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -92,6 +92,7 @@ SETTINGS = {
     "stuck": Setting("share of devices that no pulse moves", _of_device("stuck")),
     "drift": Setting("exponent of the drift", _of_device("drift")),
     "adc": Setting("bits of the ADCs; 0 for ideal ones", _of_array("adc_bits"), is_whole=True),
+    "adc_share": Setting("share of partial sums within the ADCs' range; beyond, they clip", _of_array("adc_share")),
     "dac": Setting("bits of the DACs; 0 for ideal ones", _of_array("dac_bits"), is_whole=True),
     "rows": Setting("of an array", _of_array("rows"), is_whole=True),
     "columns": Setting("of an array", _of_array("columns"), is_whole=True),
@@ -103,6 +104,22 @@ SETTINGS = {
 }
 
 
+_OF_PULSES = ("c2c", "nonlinearity", "nonlinearity_spread")
+_OF_POWER_LAW = ("drift", "program_error")
+
+
+def with_settings(device: SynapseDevice, design: ArrayDesign, settings: Iterable[tuple[str, float]]) -> Hardware:
+    """The device and the array with several figures set, in the order of `SETTINGS`, since some depend on others.
+
+    Raises:
+        BadInput: a value is beyond what its figure can be, or the device has no such figure.
+    """
+    order = list(SETTINGS)
+    for name, value in sorted(settings, key=lambda setting: order.index(setting[0])):
+        device, design = with_setting(device, design, name, value)
+    return device, design
+
+
 def with_setting(device: SynapseDevice, design: ArrayDesign, name: str, value: float) -> Hardware:
     """The device and the array with one figure set.
 
@@ -110,6 +127,10 @@ def with_setting(device: SynapseDevice, design: ArrayDesign, name: str, value: f
         BadInput: the value is beyond what the figure can be.
     """
     setting = SETTINGS[name]
+    if name in _OF_PULSES and not device.states:
+        raise BadInput(f"{name}: {device.name} has a continuum of states and no pulses; give it states with levels=N")
+    if name in _OF_POWER_LAW and device.retention != "power-law":
+        raise BadInput(f"{name}: {device.name} has a law of its own for what writing and time do ({device.retention})")
     if setting.is_whole and value != int(value):
         raise BadInput(f"{name}: must be a whole number, got {value:g}")
     try:

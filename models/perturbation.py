@@ -23,16 +23,18 @@ class Perturbation:
     Attributes:
         device: of the arrays.
         seconds: from writing to reading.
+        verify_rounds: of write-and-verify.
         seed: of the chips.
     """
 
     device: SynapseDevice
     seconds: float = 0.0
+    verify_rounds: int = 0
     seed: int = 0
     _errors: WriteErrors = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._errors = WriteErrors(self.device, self.seconds, seed=self.seed)
+        self._errors = WriteErrors(self.device, self.seconds, self.verify_rounds, self.seed)
 
     @contextmanager
     def chip(self, module: nn.Module, step: int) -> Iterator[None]:
@@ -58,4 +60,5 @@ class Perturbation:
 
     def to_json(self) -> dict[str, Any]:
         """For a run's configuration."""
-        return {"name": "noise-aware", "device": self.device.to_json(), "seconds": self.seconds}
+        settings = {"seconds": self.seconds, "verify_rounds": self.verify_rounds}
+        return {"name": "noise-aware", "device": self.device.to_json(), **settings}

@@ -51,6 +51,7 @@ CASES = {
     ("stuck", 0.5): {"stuck": 0.5},
     ("drift", 0.05): {"drift": 0.05},
     ("adc", 8): {"adc_bits": 8},
+    ("adc_share", 0.99): {"adc_share": 0.99},
     ("dac", 6): {"dac_bits": 6},
     ("rows", 64): {"rows": 64},
     ("columns", 32): {"columns": 32},

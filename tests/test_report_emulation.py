@@ -210,7 +210,7 @@ def test_what_is_too_much_to_draw_is_said_and_stands_in_the_table():
         (write_text({"write_pulses": 900, "write_joules": None}), "900 pulses, energy not known"),
         (
             read_text({"read": {"volts": 0.5, "seconds": 5e-9, "assumed": False}}),
-            "Cells are read with pulses of 0.5 V for 5 ns, as the device's description has them.",
+            "Cells are read with pulses of 0.5 V for 5 ns, as the device's entry has them.",
         ),
     ],
 )

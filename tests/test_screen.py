@@ -165,7 +165,7 @@ def test_an_emulation_says_what_chips_do_and_what_was_assumed(shown):
         "agreement 99.1 % (99.0 to 99.2 %)",
         "62 arrays, 1.12 M cells, 38.7 nJ a sample (ADCs 19.9 %; DACs and the digital part not counted), "
         "written with 35.8 M pulses, 1.70 µJ",
-        "Cells are read with pulses of 0.2 V for 10 ns: an assumption, since the device's description has none.",
+        "Cells are read with pulses of 0.2 V for 10 ns: an assumption, since the device's entry has none.",
     ]
 
 

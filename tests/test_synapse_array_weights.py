@@ -223,3 +223,32 @@ def test_what_was_kept_goes_on_as_if_nothing_had_been(scheme):
     assert torch.equal(again.weights(), whole.weights())
     assert {"pulses", "resets"} < kept.keys()
     assert all(torch.equal(again.tensors()[name], tensor) for name, tensor in whole.tensors().items())
+
+
+# Noise of reads
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_both_passes_see_the_noise_of_every_device(scheme):
+    """The variance is that of each device's conductance, whatever its pair leaves of the weight."""
+    noisy = replace(NARROW, read_noise=0.05)
+    subject = arrays(scheme, device=noisy)
+    factor = 2.0 if scheme == "single" else 1.0
+    squares = sum((factor * 0.05 * each / noisy.g_max) ** 2 for each in siemens(subject, noisy))[0]
+    for read, width, across in ((subject.forward, ROWS, 0), (subject.backward, COLUMNS, 1)):
+        found, variances = read(torch.ones(1, 20_000, width))[0].double(), squares.sum(across)
+        exact = subject.weights()[0].double().sum(across)
+        torch.testing.assert_close(found.mean(0), exact, rtol=0.0, atol=5 * float(variances.max() / 20_000) ** 0.5)
+        torch.testing.assert_close(found.var(0), variances, rtol=0.06, atol=0.0)
+
+
+def test_each_pass_draws_anew_and_goes_on_where_it_was():
+    noisy, ones = replace(PLAIN, read_noise=0.05), torch.ones(1, 1, ROWS)
+    first, second = (arrays("bidirectional", device=noisy) for _ in range(2))
+    found = [first.forward(ones) for _ in range(3)]
+    assert not torch.equal(found[0], found[1])
+    second.forward(ones)
+    resumed = arrays("bidirectional", device=noisy)
+    resumed.restore({name: tensor.clone() for name, tensor in second.tensors().items()})
+    assert torch.equal(resumed.forward(ones), found[1])
+    assert torch.equal(resumed.forward(ones), found[2])

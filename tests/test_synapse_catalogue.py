@@ -189,7 +189,10 @@ def test_an_unknown_name_lists_the_known_and_suggests_the_nearest():
         ("[mine\n", "no TOML (Expected ']' at the end of a table declaration"),
         (b"\xff\xfe", "no TOML ('utf-8' codec can't decode"),
         ("[mine]\nx = " + "[" * 5000, "no TOML ("),
-        (f'["a\\nb"]\n{FIELDS}', r"synapse 'a\nb': a name must be printable text; give the table another name"),
+        (
+            f'["a\\nb"]\n{FIELDS}',
+            r"synapse 'a\nb': a name must be of letters, digits, '.', '_' and '-'; give it another",
+        ),
     ],
 )
 def test_a_file_that_is_none_is_said_to_be(write, text, found):

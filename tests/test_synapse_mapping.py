@@ -118,10 +118,8 @@ def test_the_energy_of_a_read_is_that_of_each_device():
 
 
 def test_a_reference_column_needs_a_column_beside_it():
-    design = ArrayDesign(columns=1, reference="column")
     line = "arrays: columns must be 2 or more with a reference column, got 1"
-    assert line_of(array_count, 1, 2, 2, 1, design) == line
-    assert line_of(Crossbar, whole(1, 3, 2), (-1.0, 1.0), synapse(), design, Draws(1)) == line
+    assert line_of(ArrayDesign, columns=1, reference="column") == line
     assert array_count(1, 2, 2, 1, ArrayDesign(columns=1)) == 4
 
 

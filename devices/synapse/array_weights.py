@@ -14,7 +14,7 @@ from torch import Tensor
 from ...errors import BadInput
 from .cells import Cells
 from .device import SynapseDevice
-from .draws import Draws
+from .draws import Draws, Purpose
 from .programming import write
 
 SCHEMES = ("unidirectional", "bidirectional", "single")
@@ -32,7 +32,9 @@ class ArrayWeights:
             a smaller one; `bidirectional` moves both, in opposite directions; `single` has one device a weight and a
             fixed reference at mid range.
         scales: (stack, 1, 1), the weight of a whole g_max.
+        pulses: of updates so far, in each matrix; those of resets come on top.
         resets: pairs that were reset so far.
+        reads: noisy passes so far, which number their draws.
     """
 
     def __init__(
@@ -68,7 +70,10 @@ class ArrayWeights:
         ]
         # A weight is scale (G+ - G-) / g_max: what a small on/off ratio leaves of the range is less than the scale.
         ranges = torch.tensor([1 - device.g_min / device.g_max for device in devices], dtype=torch.float32)
-        self.scales = (torch.tensor(scales, dtype=torch.float32) * ranges)[:, None, None].to(weights.device)
+        self._full = torch.tensor(scales, dtype=torch.float32)[:, None, None].to(weights.device)
+        self.scales = self._full * ranges[:, None, None].to(weights.device)
+        self._draws = tuple(draws)
+        self.reads = torch.zeros((), dtype=torch.int64)
         self.pulses = torch.zeros(len(devices), dtype=torch.int64, device=weights.device)
         self.resets = torch.zeros_like(self.pulses)
         for cells, states in zip(self._arrays, self._states(weights)):
@@ -93,12 +98,33 @@ class ArrayWeights:
         return self.scales * (self._arrays[0].state - self._arrays[1].state)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(stack, batch, rows) to (stack, batch, columns): rows driven, columns read."""
-        return inputs @ self.weights()
+        """(stack, batch, rows) to (stack, batch, columns): rows driven, columns read, with the devices' read noise."""
+        return self._read(inputs, self.weights(), self._variances())
 
     def backward(self, errors: Tensor) -> Tensor:
         """(stack, batch, columns) to (stack, batch, rows): the same devices, columns driven, rows read."""
-        return errors @ self.weights().transpose(1, 2)
+        variances = self._variances()
+        return self._read(errors, self.weights().transpose(1, 2), None if variances is None else variances.mT)
+
+    def _read(self, driven: Tensor, weights: Tensor, variances: Tensor | None) -> Tensor:
+        outputs = driven @ weights
+        if variances is None:
+            return outputs
+        each = outputs[0].numel()
+        noise = torch.stack([draws.normal(Purpose.READ, each, int(self.reads)) for draws in self._draws])
+        self.reads += 1
+        return outputs + (driven.square() @ variances).sqrt() * noise.reshape(outputs.shape)
+
+    def _variances(self) -> Tensor | None:
+        """What each weight deviates by at a read, squared; None where no device's reads are noisy."""
+        noises = [device.read_noise for device in self._arrays[0].devices]
+        if not any(noises):
+            return None
+        share = torch.tensor(noises, dtype=torch.float32, device=self.scales.device)[:, None, None]
+        peak = torch.tensor([device.g_max for device in self._arrays[0].devices], device=self.scales.device)
+        siemens = [cells.conductance() / peak[:, None, None] for cells in self._arrays]
+        factor = self._full * share * (2 if self.scheme == "single" else 1)
+        return factor.square() * torch.stack([each.square() for each in siemens]).sum(0)
 
     def pulse(self, counts: Tensor, step: int, jumps: bool = False) -> None:
         """Pulses weights up, or down where counts are below zero.
@@ -137,7 +163,7 @@ class ArrayWeights:
     def tensors(self) -> dict[str, Tensor]:
         """States of the devices, and the counts."""
         states = {f"state.{place}": cells.state for place, cells in enumerate(self._arrays)}
-        return {**states, "pulses": self.pulses, "resets": self.resets}
+        return {**states, "pulses": self.pulses, "resets": self.resets, "reads": self.reads}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Puts back what `tensors` gave."""

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
@@ -72,6 +73,16 @@ def load_device_file(path: Path) -> dict[str, SynapseDevice]:
         raise BadInput(f"{name}: {fault}") from fault
 
 
+def check_name(name: str) -> None:
+    """Holds a device's name to what can be part of a file's.
+
+    Raises:
+        BadInput: it has other characters than letters, digits, `.`, `_` and `-`, or begins with a dot.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        raise BadInput(f"synapse {_short(name)}: a name must be of letters, digits, '.', '_' and '-'; give it another")
+
+
 def device_from_table(name: str, table: dict[str, Any]) -> SynapseDevice:
     """The device that a table describes.
 
@@ -82,8 +93,7 @@ def device_from_table(name: str, table: dict[str, Any]) -> SynapseDevice:
     Raises:
         BadInput: one line with every fault: a field that is unknown, missing, of the wrong type or out of its bounds.
     """
-    if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        raise BadInput(f"synapse {_short(name)}: a name must be printable text; give the table another name")
+    check_name(name)
     unknown = [f"{_shown(str(key))} is no field{_nearest(str(key), _READERS)}" for key in table if key not in _READERS]
     missing = [f"{key} is missing: give {_MEANING[key]}" for key in _NEEDED if key not in table]
     values, bad = _values(table)

@@ -69,6 +69,18 @@ class Converter:
             place = ((place * most - most % 1).round() + most % 1) / most
         return _clamped(middle + half * place, low, high)
 
+    def around_zero(self, values: Tensor, low: float, high: float) -> Tensor:
+        """As `convert`, with a level on 0: what drives nothing drives nothing. Ends may lie up to a step inside.
+
+        Args:
+            low, high: ends of the range, low <= 0 <= high.
+        """
+        if self.bits == 0 or low == high:
+            return values
+        step = (high - low) / ((1 << self.bits) - 1)
+        least, most = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        return torch.clamp(torch.round(values / step), least, most) * step
+
     def step(self, low: float, high: float) -> float:
         """The distance between levels, what is called one LSB; 0 for an ideal converter."""
         return float((high - low) / self._steps(low, high)) if self.bits else 0.0

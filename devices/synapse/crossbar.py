@@ -82,7 +82,6 @@ class Crossbar:
         written = Written(slices.digits, device, design, draws)
         factors = torch.tensor(slices.factors, dtype=torch.float64, device=weights.device)[:, None, None, None]
         factors = factors * written.gain / (device.g_max - device.g_min)
-        fresh = written.difference(written.fresh) * factors
         now = written.aged(design.seconds)
         wired = self._wired(now)
         self.matrices = written.difference(wired) * factors
@@ -91,9 +90,10 @@ class Crossbar:
         # A reference's noise is one number for all outputs that are held against it.
         self._squares = squares if written.reference else [squares[0] + squares[1]]
         self.row_siemens = written.row_siemens(now)
-        self._scale = (
-            float(compensation(_ones_read(fresh), _ones_read(self.matrices))) if design.compensates_drift else 1.0
-        )
+        self._scale = 1.0
+        if design.compensates_drift and bool(_ones_read(self.matrices).any()):
+            fresh = written.difference(self._wired(written.fresh)) * factors
+            self._scale = float(compensation(_ones_read(fresh), _ones_read(self.matrices)))
         excess = (self.matrices * self._scale).sum((0, 2)) - weights.sum(1)
         self._offset = excess / rows if design.corrects_offset else None
         self._limits: list[float] | None = None
@@ -103,9 +103,9 @@ class Crossbar:
         self.usage = Usage(arrays, written.cells, conversions, written.pulses)
         self.vectors = 0
 
-    def calibrate(self, inputs: Tensor) -> None:
-        """Sets each slice's ADC range from its partial sums of some input vectors (batch, groups, inputs)."""
-        driven, share = self.drive(inputs), self.design.adc_share
+    def calibrate(self, driven: Tensor) -> None:
+        """Sets each slice's ADC range from its partial sums of some vectors that `drive` gave, as `read` takes them."""
+        share = self.design.adc_share
         parts = [[partial for _, partial in self._partials(driven, place)] for place in self._slices()]
         self._limits = [float(adc_range(torch.stack(part), share)) for part in parts]
 
@@ -113,7 +113,7 @@ class Crossbar:
         """What the DACs make of inputs of any shape."""
         if not self.design.dac_bits:
             return inputs.to(self.dtype)
-        return Converter(self.design.dac_bits).convert(inputs.to(self.dtype), *self._inputs)
+        return Converter(self.design.dac_bits).around_zero(inputs.to(self.dtype), *self._inputs)
 
     def read(self, driven: Tensor) -> Tensor:
         """Reads the arrays.

@@ -47,6 +47,8 @@ class ArrayDesign:
         ]
         if self.reference not in ("pair", "column"):
             faults.append(f"reference must be pair or column, got {self.reference}")
+        if self.reference == "column" and self.columns < 2:
+            faults.append(f"columns must be 2 or more with a reference column, got {self.columns}")
         if faults:
             raise BadInput(f"arrays: {'; '.join(faults)}")
 

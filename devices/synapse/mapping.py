@@ -77,13 +77,7 @@ def column_range(states: int) -> tuple[float, float]:
 
 
 def array_count(groups: int, inputs: int, outputs: int, slices: int, design: ArrayDesign) -> int:
-    """Arrays that a layer takes: groups that fit are packed along the diagonal of one array, and share its reference.
-
-    Raises:
-        BadInput: an array has no column for weights.
-    """
-    if design.weight_columns < 1:
-        raise BadInput(f"arrays: columns must be 2 or more with a reference column, got {design.columns}")
+    """Arrays that a layer takes: groups that fit lie along the diagonal of one array, and share its reference."""
     across, down = math.ceil(outputs / design.weight_columns), math.ceil(inputs / design.rows)
     if across == down == 1:
         packed = min(design.rows // inputs, design.weight_columns // outputs)

@@ -56,6 +56,10 @@ class InArrayLearner:
 
     def learn(self, inputs: Tensor, labels: Tensor) -> float:
         """One update from (batch, ...) inputs."""
+        if int(labels.max()) >= self._linears[-1].out_features:
+            raise BadInput(
+                f"class {int(labels.max())}: the network tells {self._linears[-1].out_features} classes apart"
+            )
         loss = self.arrays.learn(inputs.flatten(1)[None], labels[None])
         self._show()
         return float(loss)

@@ -32,6 +32,10 @@ class Study:
     effort: float = 1.0
     say: Callable[[str], None] = field(default=lambda _: None, compare=False)
 
+    def __post_init__(self) -> None:
+        if not 0 < self.effort <= 1:
+            raise BadInput(f"effort must be above 0 and at most 1, got {self.effort:g}")
+
     def epochs(self, full: int) -> int:
         """As many as the effort leaves, at least one."""
         return max(1, round(full * self.effort))

@@ -20,11 +20,12 @@ from ...devices.synapse.perceptron import (
     forward,
 )
 from ...devices.synapse.programming import write
+from ...errors import BadInput
 from ..batches import size_of
 from ..data import load
 
-_IMAGE = {"digits": 8}  # pixels across; folders are brought to those of the published protocol
-_OTHER_IMAGE = 20
+_PIXELS, _OTHER_PIXELS = 8, 20  # across, of the bundled digits; folders are brought to the published protocol's
+_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,14 @@ class Training:
 
 def read_digits(data: str | None) -> Digits:
     """The bundled digits, or those of a folder."""
-    size = _IMAGE["digits"] if data in (None, "digits") else _OTHER_IMAGE
+    size = _PIXELS if data in (None, "digits") else _OTHER_PIXELS
     loaded = load(data or "digits", 1, size)
     parts = []
     for split in (loaded.train, loaded.test):
         pairs = [split[place] for place in range(size_of(split))]
         parts += [torch.stack([image for image, _ in pairs]).flatten(1) / 255, torch.tensor([int(y) for _, y in pairs])]
+    if (classes := int(max(parts[1].max(), parts[3].max())) + 1) > _CLASSES:
+        raise BadInput(f"{data}: has {classes} classes; the study takes {_CLASSES}, as of digits")
     return Digits(*parts)
 
 

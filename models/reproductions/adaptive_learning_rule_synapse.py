@@ -120,7 +120,7 @@ def _rules(digits: Digits, plain: Training, study: Study) -> list[Claim]:
     never = replace(plain, learning=replace(plain.learning, refresh_every=0))
     frozen, _ = trained(digits, [devices[1]], study.seeds, never)
     pulses = [float(sum(layer.pulses.sum() for layer in each.layers)) for each in (scaled_arrays, single_arrays)]
-    note = f"{pulses[1] / pulses[0]:.2f} times the pulses of back-propagation scaled to pulses"
+    note = f"{pulses[1] / pulses[0]:.2f} times the update pulses of back-propagation scaled to pulses"
     return [
         _claim(
             f"one pulse where the change exceeds the adaptive threshold comes within 2 points of scaled pulses, {name}",

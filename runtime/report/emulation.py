@@ -54,8 +54,8 @@ def read_text(document: dict[str, Any]) -> str:
     """The read pulse that energies rest on, and whether it is assumed."""
     pulse, read = pulse_text(document["read"]), document["read"]
     if read["assumed"]:
-        return f"Cells are read with pulses of {pulse}: an assumption, since the device's description has none."
-    return f"Cells are read with pulses of {pulse}, as the device's description has them."
+        return f"Cells are read with pulses of {pulse}: an assumption, since the device's entry has none."
+    return f"Cells are read with pulses of {pulse}, as the device's entry has them."
 
 
 def pulse_text(pulse: dict[str, Any]) -> str:
