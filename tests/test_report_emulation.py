@@ -59,7 +59,7 @@ def test_a_row_says_what_chips_do_and_what_they_take():
     assert "emulations" in page.ids and "#emulations" in page.addresses
     assert "gst-pcm 5 85.9 % 85.5 % −0.40 85.2 to 85.7 % 99.1 % 99.0 to 99.2 % 62 1.12 M 38.7 nJ 19.9 %" in page.text
     assert "19.9 % 35.8 M pulses, 1.70 µJ" in page.text
-    assert "Cells are read with pulses of 0.2 V for 10 ns: an assumption, since the device's description" in page.text
+    assert "Cells are read with pulses of 0.2 V for 10 ns: an assumption, since the device's entry" in page.text
     assert "DACs and the digital part are not counted" in page.text
     assert "500 held-out samples, seed of the first chip 0" in page.text
     assert "Accuracy breaks" not in page.text and "points of the sweep" not in page.text
