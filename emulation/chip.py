@@ -21,7 +21,7 @@ from ..quant.integer.operations import IntegerProgram, Operation
 from ..quant.integer.sums import Layer, completed
 from .layers import Unrolled, inputs_of, is_layer, sums_of, unrolled, vectors_of
 
-# Where a publication gives no read pulse: an assumption, of the size that arrays are commonly read with.
+# Where a publication gives no read pulse: an assumption, which every output that rests on it names.
 ASSUMED_READ = Pulse(0.2, 10e-9)
 _BYTES = 64 << 20  # of the largest layer's input vectors that are held at once
 

@@ -16,9 +16,8 @@ from torch import Tensor
 from ...errors import BadInput
 
 MOST_BITS = 16  # of a converter; more would also be finer than float32 tells apart
-# Joules per conversion step. An assumption, to be replaced by the figure of the converter in question. B. Murmann, "ADC
-# Performance Survey 1997-", lists this figure for published converters: records at a few MS/s fell from 4.4 fJ (2008)
-# to about 2 fJ (2013), good ones at crossbar speeds need about this much, and those of GS/s some ten times more.
+# Joules per conversion step. An assumption, to be replaced by the figure of the converter in question: B. Murmann, "ADC
+# Performance Survey 1997-", lists it for published ones.
 FIGURE_OF_MERIT = 10e-15
 
 

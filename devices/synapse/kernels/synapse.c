@@ -229,7 +229,7 @@ static inline uint32_t bits_of(whole mask)
 #endif
 }
 
-/* The lanes of the mask, side by side from the first on; and back. In registers: to memory, both take 140 cycles. */
+/* The lanes of the mask, side by side from the first on; and back. In registers: to memory, both are slow. */
 static inline words compressed(uint32_t lanes, words x)
 {
 #if WIDE
