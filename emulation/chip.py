@@ -18,8 +18,8 @@ from ..devices.synapse.draws import Draws
 from ..errors import BadInput
 from ..quant.integer.evaluate import evaluate_many, run_many
 from ..quant.integer.operations import IntegerProgram, Operation
-from ..quant.integer.sums import Layer, completed
-from .layers import Unrolled, inputs_of, is_layer, sums_of, unrolled, vectors_of
+from ..quant.integer.sums import Layer, centred, completed
+from .layers import Unrolled, is_layer, sums_of, unrolled, vectors_of
 
 # Where a publication gives no read pulse: an assumption, which every output that rests on it names.
 ASSUMED_READ = Pulse(0.2, 10e-9)
@@ -88,7 +88,7 @@ class Chip:
         def compute(operation: Operation, *read: Tensor) -> Tensor:
             if is_layer(operation):
                 arrays = self._arrays[operation]
-                vectors = vectors_of(operation, arrays.drive(inputs_of(operation, read[0])))
+                vectors = vectors_of(operation, arrays.drive(centred(operation.inputs[0], read[0])))
                 arrays.calibrate(vectors)
                 squares[operation] = vectors.double().square().sum(0) / len(read[0])
             return run_many(operation, *read)
@@ -108,7 +108,7 @@ class Chip:
         if not is_layer(operation):
             return run_many(operation, *read)
         arrays = self._arrays[operation]
-        outputs = arrays.read(vectors_of(operation, arrays.drive(inputs_of(operation, read[0]))))
+        outputs = arrays.read(vectors_of(operation, arrays.drive(centred(operation.inputs[0], read[0]))))
         return completed(operation, sums_of(operation, outputs, len(read[0])))
 
     def _cost(self, squares: dict[Layer, Tensor]) -> Cost:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..quant.integer.operations import Convolution, Linear, SignConvolution, SignLinear
+from ..quant.integer.operations import Convolution, Linear, SignLinear
 from ..quant.integer.sums import Layer
 from ..quant.integer.values import Kind, Value
 
@@ -27,15 +27,10 @@ class Unrolled:
     inputs: tuple[float, float]
     vectors: int
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of one sample."""
-        return self.weights.numel() * self.vectors
-
 
 def is_layer(operation: object) -> TypeGuard[Layer]:
     """Whether an operation multiplies with weights, which arrays can hold."""
-    return isinstance(operation, Convolution | Linear | SignConvolution | SignLinear)
+    return isinstance(operation, Layer)
 
 
 def unrolled(layer: Layer) -> Unrolled:
@@ -45,12 +40,6 @@ def unrolled(layer: Layer) -> Unrolled:
     matrices = weight.reshape(groups, len(weight) // groups, -1).transpose(1, 2).contiguous()
     outputs = math.prod(layer.output.shape)
     return Unrolled(matrices, _range(layer.inputs[0]), outputs // len(weight))
-
-
-def inputs_of(layer: Layer, codes: Tensor) -> Tensor:
-    """What a layer multiplies with: codes less their zero point, or signs."""
-    value = layer.inputs[0]
-    return codes - value.meaning.zero_point if value.kind is Kind.CODES else codes
 
 
 def vectors_of(layer: Layer, centred: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ class _Training:
         self.batch_size = max(1, recipe.batch_size // ranks.world)
         self.steps_per_epoch = len(self._order(0))
         self.perturbation = perturbation
-        self.special = rule or perturbation
+        self.method = rule or perturbation
         self.steps = 0
         self.learner: Learner | None = None
         if rule is not None:
@@ -211,7 +211,7 @@ class _Training:
             metrics=metrics,
             weights={name: tensor.detach().cpu().clone() for name, tensor in self._kept().state_dict().items()},
             history=tuple(self.history),
-            rule=None if self.special is None else self.special.to_json(),
+            rule=None if self.method is None else self.method.to_json(),
         )
 
 

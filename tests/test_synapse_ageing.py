@@ -56,7 +56,7 @@ def test_a_device_without_drift_stays_as_it_was_written():
 @pytest.mark.parametrize("seconds", [1.0, 3600.0, DAY])
 def test_every_other_law_is_that_of_its_class_on_the_same_numbers(seconds):
     low, span = 10e-6, 80e-6
-    draws = [numbers(purpose) for purpose in (Purpose.RETENTION, Purpose.DRIFT, Purpose.OFFSET)]
+    draws = [numbers(purpose) for purpose in (Purpose.RETENTION, Purpose.DRIFT, Purpose.FLICKER)]
     wanted = {
         "phase-change": low + span * PhaseChange().aged(SHARE, seconds, *draws),
         "filament": low + span * FilamentSpread().aged(SHARE, seconds, draws[0]),

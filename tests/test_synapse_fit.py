@@ -1,5 +1,6 @@
 """What went into a synthetic measurement comes out of the fit, within its intervals as often as they say."""
 
+import dataclasses
 import json
 import math
 import xml.etree.ElementTree as ElementTree
@@ -172,7 +173,7 @@ def test_the_method_is_stated_and_figures_become_json():
     assert fit_pulses(measured(AG_ASI, cycles=4), "x").method == "Jacobian"
     fit = fit_pulses(measured(AG_ASI, 0, 0.01, cycles=5), "mine", "a title", "a source")
     assert fit.method == "Jacobian, widened to the scatter of the sweeps"
-    document = json.loads(json.dumps(fit.to_json(), allow_nan=False))
+    document = json.loads(json.dumps(dataclasses.asdict(fit), allow_nan=False))
     assert document["device"]["title"] == "a title"
     assert document["device"]["nonlinearity_up"] == fit.device.nonlinearity_up
     assert document["intervals"]["g_min"] == list(fit.intervals["g_min"])

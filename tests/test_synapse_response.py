@@ -251,7 +251,7 @@ def test_an_array_without_gradient_drifts_to_its_symmetry_points(name):
         draws, total, rounds = Draws(seed), torch.zeros(1, 16, 16), 3000
         cells = Cells([device], 16, 16, [draws], state=1.0)
         for step in range(rounds):
-            up = draws.uniform(Purpose.OTHER, 256, step).reshape(1, 16, 16) < 0.5
+            up = draws.uniform(Purpose.REFERENCE, 256, step).reshape(1, 16, 16) < 0.5
             cells.pulse(torch.where(up, 1, -1), step)
             total += cells.state * (step >= 1000)
         found = cells.response

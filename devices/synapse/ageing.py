@@ -31,7 +31,7 @@ def aged(device: SynapseDevice, fresh: Tensor, seconds: float, draws: Draws, pla
     share = ((fresh - low) / span).clamp(0.0, 1.0)
     if device.retention == "phase-change":
         law = PhaseChange()
-        numbers = [number(purpose) for purpose in (Purpose.RETENTION, Purpose.DRIFT, Purpose.OFFSET)]
+        numbers = [number(purpose) for purpose in (Purpose.RETENTION, Purpose.DRIFT, Purpose.FLICKER)]
         return low + span * law.aged(share, max(seconds, law.read_seconds), *numbers)
     if device.retention == "filament":
         return low + span * FilamentSpread().aged(share, max(seconds, 1.0), number(Purpose.RETENTION))

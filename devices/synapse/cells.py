@@ -84,8 +84,7 @@ class Cells:
         """As `pulse`, for at most 512 pulses a cell."""
         if self.pulses is not None:
             self.pulses += counts.abs()
-        library = native.library() if self._structs is not None else None
-        if library is not None and self._structs is not None:
+        if self._structs is not None and (library := native.library()) is not None:
             library.apply_counts(self._structs, counts.contiguous(), step)
             return
         left, up = counts.abs(), counts > 0
@@ -100,8 +99,8 @@ class Cells:
             rows, columns: int32 (batch, rows) and (batch, columns) of `pulse_trains.trains`; sample after sample.
             step: number of the first sample; the others count on.
         """
-        library = native.library() if self._structs is not None else None
-        if library is not None and self._structs is not None and self.pulses is None:
+        is_counted = self.pulses is not None
+        if self._structs is not None and not is_counted and (library := native.library()) is not None:
             library.apply_trains(self._structs, rows.contiguous(), columns.contiguous(), step)
             return
         for sample, (row, column) in enumerate(zip(rows, columns)):

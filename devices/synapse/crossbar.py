@@ -165,7 +165,8 @@ class Crossbar:
         own = self._deviation(squares, self._squares[0][place], rows, Purpose.READ, step)
         if len(self._squares) == 1:
             return own
-        return own - self._deviation(squares, self._squares[1][place], rows, Purpose.OTHER, step)[..., self._columns]
+        reference = self._deviation(squares, self._squares[1][place], rows, Purpose.REFERENCE, step)
+        return own - reference[..., self._columns]
 
     def _deviation(self, squares: Tensor, variances: Tensor, rows: slice, purpose: Purpose, step: int) -> Tensor:
         deviation = _product(squares, variances, rows).sqrt()

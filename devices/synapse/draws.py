@@ -53,8 +53,8 @@ class Purpose(IntEnum):
     WEIGHTS = 15
     SAMPLES = 16
     RETENTION = 17
-    OFFSET = 18
-    OTHER = 19
+    FLICKER = 18
+    REFERENCE = 19
 
 
 @dataclass(frozen=True)

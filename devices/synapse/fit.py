@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,6 @@ class Fit:
     sweeps: int
     devices: int
     method: str
-
-    def to_json(self) -> dict:
-        """Plain values that JSON can hold; conductances in siemens."""
-        return json.loads(json.dumps(asdict(self), allow_nan=False))
 
 
 def fit_pulses(trains: Sequence[PulseTrain], name: str, title: str = TITLE, source: str = SOURCE) -> Fit:

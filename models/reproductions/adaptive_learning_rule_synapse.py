@@ -82,32 +82,23 @@ def _nonlinearity(digits: Digits, plain: Training, study: Study) -> list[Claim]:
     devices = [device(label) for label in _LABELS]
     found = _by_scheme(digits, devices, plain, study, "nonlinear devices")
     table = _scheme_table("Nonlinearity, 64 pulses", "label", [f"{label:g}" for label in _LABELS], found)
-    return [
-        _claim(
-            f"at nonlinearity {label:g}, raising one device of a pair is at least as good as moving both",
-            found["bidirectional"][place],
-            found["unidirectional"][place],
-            0.0,
-            table=table if label == 2 else None,
-        )
-        for place, label in enumerate(_LABELS)
-        if label
-    ]
+    at = [f"at nonlinearity {label:g}" for label in _LABELS]
+    return _unidirectional(at[1:], {scheme: values[1:] for scheme, values in found.items()}, table)
 
 
 def _states(digits: Digits, plain: Training, study: Study) -> list[Claim]:
     devices = [device(3.0, pulses) for pulses in _PULSES]
     found = _by_scheme(digits, devices, plain, study, "finite numbers of states")
     table = _scheme_table("States at nonlinearity 3", "pulses", [str(pulses) for pulses in _PULSES], found)
+    return _unidirectional([f"with {pulses} pulses at nonlinearity 3" for pulses in _PULSES], found, table)
+
+
+def _unidirectional(conditions: list[str], found: dict[str, list[list[float]]], table: Table) -> list[Claim]:
+    """One claim for each condition; the first has the table."""
+    pairs = zip(conditions, found["bidirectional"], found["unidirectional"], [table, *[None] * len(conditions)])
     return [
-        _claim(
-            f"with {pulses} pulses at nonlinearity 3, raising one device of a pair is at least as good as moving both",
-            found["bidirectional"][place],
-            found["unidirectional"][place],
-            0.0,
-            table=table if place == 0 else None,
-        )
-        for place, pulses in enumerate(_PULSES)
+        _claim(f"{at}, raising one device of a pair is at least as good as moving both", both, one, 0.0, table=shown)
+        for at, both, one, shown in pairs
     ]
 
 

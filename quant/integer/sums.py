@@ -30,14 +30,15 @@ from .operations import (
     Window,
 )
 from .running import run
-from .values import Value
+from .values import Kind, Value
 
 Layer = Convolution | Linear | SignConvolution | SignLinear  # what multiplies with weights
 _FINEST = 1 << 16  # real sums are multiples of 1 / this: float32 then rounds one that is all but whole as if it were
 
 
-def _centred(value: Value, codes: Tensor) -> Tensor:
-    return codes - value.meaning.zero_point
+def centred(value: Value, codes: Tensor) -> Tensor:
+    """What is multiplied and summed: codes less their zero point, or signs as they are."""
+    return codes - value.meaning.zero_point if value.kind is Kind.CODES else codes
 
 
 def _coded(operation: Operation, sums: Tensor, multiplier: Tensor | float, low: int, high: int) -> Tensor:
@@ -75,13 +76,13 @@ def _convolved(x: Tensor, weight: np.ndarray, window: Window, groups: int) -> Te
 
 @run.register
 def _(operation: Convolution, x: Tensor) -> Tensor:
-    sums = _convolved(_centred(operation.inputs[0], x), operation.weight, operation.window, operation.groups)
+    sums = _convolved(centred(operation.inputs[0], x), operation.weight, operation.window, operation.groups)
     return completed(operation, sums)
 
 
 @run.register
 def _(operation: Linear, x: Tensor) -> Tensor:
-    products = _centred(operation.inputs[0], x).double() @ torch.from_numpy(operation.weight).double().T
+    products = centred(operation.inputs[0], x).double() @ torch.from_numpy(operation.weight).double().T
     return completed(operation, products.to(torch.int32))
 
 
@@ -120,21 +121,21 @@ def _(operation: Sign, x: Tensor) -> Tensor:
 
 @run.register
 def _(operation: MatrixProduct, a: Tensor, b: Tensor) -> Tensor:
-    left, right = (_centred(value, codes).double() for value, codes in zip(operation.inputs, (a, b)))
+    left, right = (centred(value, codes).double() for value, codes in zip(operation.inputs, (a, b)))
     sums = (left @ (right.transpose(-1, -2) if operation.transposed else right)).to(torch.int32)
     return _coded(operation, sums, operation.multiplier, operation.low, operation.high)
 
 
 @run.register
 def _(operation: Add, a: Tensor, b: Tensor) -> Tensor:
-    left, right = (_centred(value, codes) for value, codes in zip(operation.inputs, (a, b)))
+    left, right = (centred(value, codes) for value, codes in zip(operation.inputs, (a, b)))
     sums = left * operation.factors[0] + right * operation.factors[1]
     return _coded(operation, sums, operation.multiplier, operation.low, operation.high)
 
 
 @run.register
 def _(operation: Multiply, a: Tensor, b: Tensor) -> Tensor:
-    left, right = (_centred(value, codes) for value, codes in zip(operation.inputs, (a, b)))
+    left, right = (centred(value, codes) for value, codes in zip(operation.inputs, (a, b)))
     return _coded(operation, left * right, operation.multiplier, operation.low, operation.high)
 
 
@@ -142,7 +143,7 @@ def _(operation: Multiply, a: Tensor, b: Tensor) -> Tensor:
 def _(operation: Mean, x: Tensor) -> Tensor:
     axes = operation.axes
     keeps = len(operation.output.shape) == x.ndim
-    sums = _centred(operation.inputs[0], x).sum(axes, keepdim=keeps, dtype=torch.int32)
+    sums = centred(operation.inputs[0], x).sum(axes, keepdim=keeps, dtype=torch.int32)
     count = int(np.prod([x.shape[axis] for axis in axes]))
     return _coded(operation, sums, _over(operation.ratio, torch.tensor(count)), operation.low, operation.high)
 
@@ -161,7 +162,7 @@ def _(operation: AveragePool, x: Tensor) -> Tensor:
         wide = functional.pad(values, (left, right, top, bottom))
         return functional.conv2d(wide, kernel, None, window.stride, 0, 1, len(kernel)).to(torch.int32)
 
-    sums = summed(_centred(operation.inputs[0], x).double(), each)[..., : operation.output.shape[2], :]
+    sums = summed(centred(operation.inputs[0], x).double(), each)[..., : operation.output.shape[2], :]
     counts = _counts(operation, summed(ones, each[:1]), x.shape[2:])
     sums, counts = (t[..., : operation.output.shape[2], : operation.output.shape[3]] for t in (sums, counts))
     return _coded(operation, sums, _over(operation.ratio, counts), operation.low, operation.high)
@@ -190,10 +191,10 @@ def _(operation: Lookup, x: Tensor) -> Tensor:
 @run.register
 def _(operation: Slopes, x: Tensor) -> Tensor:
     y = operation.output.meaning
-    centred = _centred(operation.inputs[0], x)
+    summed = centred(operation.inputs[0], x)
     below = _per_channel(operation.below, x.ndim, operation.axis)
-    multiplier = torch.where(centred >= 0, torch.tensor(operation.above, dtype=torch.float32), below)
-    return requantize(centred, multiplier, y.zero_point, y.qmin, y.qmax)
+    multiplier = torch.where(summed >= 0, torch.tensor(operation.above, dtype=torch.float32), below)
+    return requantize(summed, multiplier, y.zero_point, y.qmin, y.qmax)
 
 
 @run.register
