@@ -110,7 +110,7 @@ def reproduce(paper: str, seeds: int, data: str | None, effort: float, as_json: 
     claim does not hold.
     """
     from . import screen_devices
-    from .models.reproductions import Study, claims_of
+    from .reproductions import Study, claims_of
 
     claims = claims_of(paper, Study(tuple(range(seeds)), data, effort, say))
     finish(claims, as_json, screen_devices.show_claims)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..devices.boards.host import describe_host
 from ..models.recorded import recorded_results
-from ..models.reproductions import Study, claims_of, reproductions
+from ..reproductions import Study, claims_of, reproductions
 from ..models.system import all_systems
 from ..storage import write_json
 from .results import keep

@@ -11,10 +11,10 @@ from offramp.devices.synapse.catalogue import catalogue, published_accuracies
 from offramp.devices.synapse.perceptron import Learning
 from offramp.errors import BadInput
 from offramp.estimate import Estimate, share_of
-from offramp.models import reproductions
-from offramp.models.reproductions import Claim, Study, claims_of, find_reproduction
-from offramp.models.reproductions import adaptive_learning_rule_synapse as study_of_synapses
-from offramp.models.reproductions._in_arrays import Digits, Training, read_digits, software, trained, written
+from offramp import reproductions
+from offramp.reproductions import Claim, Study, claims_of, find_reproduction
+from offramp.reproductions import adaptive_learning_rule_synapse as study_of_synapses
+from offramp.reproductions._in_arrays import Digits, Training, read_digits, software, trained, written
 from offramp.models.system import all_systems
 from offramp.storage import read_json
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ...devices.synapse.array_weights import ArrayWeights
-from ...devices.synapse.device import SynapseDevice
-from ...devices.synapse.draws import Draws
-from ...devices.synapse.perceptron import (
+from ..devices.synapse.array_weights import ArrayWeights
+from ..devices.synapse.device import SynapseDevice
+from ..devices.synapse.draws import Draws
+from ..devices.synapse.perceptron import (
     LAYERS_APART,
     ArrayPerceptron,
     Learning,
@@ -19,10 +19,10 @@ from ...devices.synapse.perceptron import (
     first_weights,
     forward,
 )
-from ...devices.synapse.programming import write
-from ...errors import BadInput
-from ..batches import size_of
-from ..data import load
+from ..devices.synapse.programming import write
+from ..errors import BadInput
+from ..models.batches import size_of
+from ..models.data import load
 
 _PIXELS, _OTHER_PIXELS = 8, 20  # across, of the bundled digits; folders are brought to the published protocol's
 _CLASSES = 10

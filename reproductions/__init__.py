@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...errors import BadInput
-from ...estimate import Estimate
+from ..errors import BadInput
+from ..estimate import Estimate
 
 Table = dict[str, Any]  # "title", "columns", "rows"
 

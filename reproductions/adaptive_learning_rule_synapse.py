@@ -7,10 +7,10 @@ pulse responses and the update schemes are reconstructed. Every condition has th
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...devices.synapse.catalogue import catalogue, published_accuracies
-from ...devices.synapse.device import SynapseDevice
-from ...devices.synapse.perceptron import Learning
-from ...estimate import Estimate, estimate_of, share_of
+from ..devices.synapse.catalogue import catalogue, published_accuracies
+from ..devices.synapse.device import SynapseDevice
+from ..devices.synapse.perceptron import Learning
+from ..estimate import Estimate, estimate_of, share_of
 from . import Claim, Study, Table
 from ._in_arrays import Digits, Training, read_digits, software, trained, written
 
