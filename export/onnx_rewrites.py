@@ -89,14 +89,19 @@ def shift_to_uint8(model: Any) -> None:
 
 def state_zero_points(model: Any) -> None:
     """Gives every dequantize of weights and biases its zero points, all zero: ONNX Runtime makes an integer Gemm of
-    nothing less, though zeros are what a missing input means."""
+    nothing less, though zeros are what a missing input means.
+
+    Those of weights are each weight's own: where ONNX Runtime turns weights to uint8, for processors whose int8
+    products saturate, it refuses a network in which two weights share theirs.
+    """
     from onnx import numpy_helper
 
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and len(node.input) == 2:
             codes, scales = (numpy_helper.to_array(initializers[name]) for name in node.input)
-            name = f"zeros_{codes.dtype}_{'x'.join(map(str, scales.shape)) or 'scalar'}"
+            shared = f"zeros_{codes.dtype}_{'x'.join(map(str, scales.shape)) or 'scalar'}"
+            name = f"{node.input[0]}_zero_point" if codes.dtype == np.int8 else shared
             if name not in initializers:
                 initializers[name] = numpy_helper.from_array(np.zeros(scales.shape, codes.dtype), name)
                 model.graph.initializer.append(initializers[name])

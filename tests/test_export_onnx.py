@@ -10,9 +10,11 @@ import torch
 from offramp.errors import BadInput, UnsupportedOperator
 from offramp.export.onnx import OPSET, to_onnx
 from offramp.quant.capture import capture, to_program
+from offramp.quant.quantize import quantize
+from offramp.quant.scheme import Scheme
 from offramp.runtime.constants import compare_constants
 from offramp.runtime.islands import find_islands
-from offramp.runtime.onnx_session import OnnxSession, read_activation_scales, read_weights
+from offramp.runtime.onnx_session import OnnxSession, load_onnx, read_activation_scales, read_weights
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
@@ -229,3 +231,53 @@ def test_an_output_may_have_the_name_of_a_value(name, tmp_path):
     x = noise((1, 3, 4, 4))
     off = np.abs(OnnxSession(artifact.path).run({"x": x.numpy()})[name] - program(x)[0].numpy())
     assert off.max() <= program.output_steps()[0] * 1.001
+
+
+class Extremes(nn.Module):
+    """Two layers whose products, two at a time, pass 16 bits."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+        with torch.no_grad():
+            self.first.weight.copy_(1 - 2 * (torch.arange(64).reshape(8, 8) // 4 % 2).float())
+            self.second.weight.copy_(self.first.weight.T)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
+
+def test_products_do_not_saturate_on_any_processor(tmp_path):
+    torch.manual_seed(0)
+    samples = [(torch.rand(1, 8) * 2 - 1,) for _ in range(32)]
+    samples += [(torch.tensor([[sign] * 4 + [-sign] * 4]),) for sign in (1.0, -1.0)]
+    captured = capture(Extremes(), samples[0], ("x",), ("y",))
+    quantized = quantize(captured, samples, Scheme())
+    path = tmp_path / "net.onnx"
+    to_onnx(quantized.program, path, input_names=("x",), output_names=("y",), precision="int8")
+    session, module = OnnxSession(path), quantized.program.module(check_guards=False)
+    for sample in samples:
+        wanted = module(*sample)[0].detach().numpy()
+        np.testing.assert_allclose(session.run({"x": sample[0].numpy()})["y"], wanted, atol=0.02 * np.abs(wanted).max())
+
+
+def test_weights_do_not_share_zero_points(tmp_path):
+    captured = capture(Extremes(), (torch.zeros(1, 8),), ("x",), ("y",))
+    path = tmp_path / "net.onnx"
+    program = quantize(captured, [(torch.rand(1, 8),)], Scheme()).program
+    to_onnx(program, path, input_names=("x",), output_names=("y",), precision="int8")
+    graph = load_onnx(path).graph
+    zeros = [n.input[2] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0].endswith("weight")]
+    assert len(zeros) == len(set(zeros)) == 2
+
+
+def test_a_file_that_cannot_be_loaded_for_exact_products_is_loaded_as_it_is(tmp_path):
+    captured = capture(Extremes(), (torch.zeros(1, 8),), ("x",), ("y",))
+    path = tmp_path / "net.onnx"
+    program = quantize(captured, [(torch.rand(1, 8),)], Scheme()).program
+    to_onnx(program, path, input_names=("x",), output_names=("y",), precision="int8")
+    model = load_onnx(path)
+    weights = [n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0].endswith("weight")]
+    weights[1].input[2] = weights[0].input[2]
+    (tmp_path / "shared.onnx").write_bytes(model.SerializeToString())
+    assert OnnxSession(tmp_path / "shared.onnx").run({"x": np.zeros((1, 8), np.float32)})["y"].shape == (1, 8)
