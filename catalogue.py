@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import torch
+
 from .models.recorded import recorded_results
-from .models.system import System, all_systems
+from .models.system import System, all_systems, find_system
 from .quant.capture import capture, to_program
 from .runtime.macs import count_program
 from .sources import find_source
@@ -20,11 +22,13 @@ def systems_table() -> list[dict[str, Any]]:
 
 
 def count_system(name: str) -> dict[str, int]:
-    """Parameters of the network as PyTorch counts them, and multiply-accumulates of one sample in its program."""
+    """Parameters of the network as it is trained, and multiply-accumulates of one sample in the program that ships."""
     source = find_source(name)
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in find_system(name).build().parameters())
     captured = capture(source.network, source.example_inputs, source.input_names, source.output_names)
     count = count_program(to_program(captured.module, captured.example_inputs))
-    return {"parameters": sum(p.numel() for p in source.network.parameters()), "macs": count.total}
+    return {"parameters": parameters, "macs": count.total}
 
 
 def _row(system: System, entry: dict[str, Any] | None) -> dict[str, Any]:

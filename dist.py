@@ -47,6 +47,7 @@ def artifact_row(artifact: Artifact, verdict: Verification, folder: Path) -> dic
         "not_verified_because": "; ".join(verdict.reasons) or None,
         "engines": [vars(result) for result in verdict.engines],
         "accuracy": main.accuracy,
+        "metrics": main.metrics,
         "agreement": min((r.agreement for r in ran if r.agreement is not None), default=None),
         "max_step_difference": max(
             (r.max_step_difference for r in ran if r.max_step_difference is not None), default=None
@@ -141,7 +142,7 @@ def figures_of(held_out: Samples, options: Options, floating: Reference, quantiz
     """
     first = floating.output_names[0]
     outputs = None if quantized is None else quantized.outputs[first]
-    top = top_classes(floating.outputs[first], held_out.drawn)
+    top = top_classes(floating.outputs[first], held_out.by_value)
     return {
         "data": {
             "name": held_out.name,
@@ -151,14 +152,23 @@ def figures_of(held_out: Samples, options: Options, floating: Reference, quantiz
             "sha256": fingerprint_of(held_out),
             "classes": None if held_out.labels is None else _numbers(held_out.labels.tolist()),
         },
-        "float": {"accuracy": accuracy_of(floating.outputs[first], held_out.labels), "classes": _numbers(top)},
+        "float": {
+            "accuracy": accuracy_of(floating.outputs[first], held_out.labels),
+            "metrics": _metrics(held_out, floating),
+            "classes": _numbers(top),
+        },
         "program": None
-        if outputs is None
+        if quantized is None or outputs is None
         else {
             "accuracy": accuracy_of(outputs, held_out.labels),
-            "agreement": agreement_of(outputs, floating.outputs[first], held_out.drawn),
+            "metrics": _metrics(held_out, quantized),
+            "agreement": agreement_of(outputs, floating.outputs[first], held_out.by_value),
         },
     }
+
+
+def _metrics(held_out: Samples, reference: Reference) -> dict[str, float] | None:
+    return None if held_out.measure is None else held_out.measure(reference.outputs)
 
 
 def bits_of(macs: MacCount) -> dict[str, int]:

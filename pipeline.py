@@ -11,6 +11,7 @@ from .errors import BadInput
 from .export.artifact import SUFFIX, Artifact, is_quantized, offers
 from .export.write import write_artifact
 from .finetune import finetune
+from .illustration import illustrate
 from .manifest import write_manifest
 from .mixed import find_scheme, tensors_of
 from .models.data import Preprocessing
@@ -187,7 +188,7 @@ def quantize_to(reference: str, out: Path, options: Options, say: Say = lambda _
         "scheme": quantized.scheme.name,
         "quantized": {
             "accuracy": accuracy_of(ours.outputs[first], labels),
-            "agreement": agreement_of(ours.outputs[first], floating.outputs[first], samples.held_out.drawn),
+            "agreement": agreement_of(ours.outputs[first], floating.outputs[first], samples.held_out.by_value),
         },
         "layers": [vars(layer) for layer in quantized.layers],
         "float_operators": [vars(operator) for operator in quantized.float_operators],
@@ -254,6 +255,7 @@ def _build(source: Source, samples: SampleSets, options: Options, folder: Path, 
         layers = with_errors(layers, floating, quantized, samples.held_out.first(_ERRORS_ON))
     document = document_of(source, samples, options, programs, floating, quantized, rows, layers)
     document["environment"] = _environment()
+    document["pictures"] = illustrate(source, rows, samples.held_out, folder)
     write_report(document, folder / "report.html")
     return write_manifest(folder, document)
 

@@ -34,6 +34,7 @@ def show_dist(document: dict[str, Any]) -> None:
             "[green]verified[/]" if row["verified"] else "[red]not verified[/]",
         )
     console.print(shown)
+    _show_metrics(document)
     read_back = [
         f"{row['target']} {row['constants']['identical']} of {row['constants']['compared']}"
         for row in document["artifacts"]
@@ -59,6 +60,19 @@ def show_dist(document: dict[str, Any]) -> None:
         for engine in row.get("engines", ()):
             if not engine["ran"]:
                 console.print(f"  {row['path']}: {engine['engine']} was not run: {engine['reason']}", soft_wrap=True)
+
+
+def _show_metrics(document: dict[str, Any]) -> None:
+    """The task's own figures, where it has any: of the float network, and of each artifact."""
+    measured = [("float", "", (document.get("float") or {}).get("metrics"))]
+    measured += [(row["target"], row["precision"], row.get("metrics")) for row in document["artifacts"]]
+    names = list(dict.fromkeys(name for *_, metrics in measured for name in metrics or ()))
+    if not names:
+        return
+    shown = table("target", "precision", *(name.replace("_", " ") for name in names))
+    for target, precision, metrics in measured:
+        shown.add_row(target, precision, *(f"{metrics[name]:.4g}" if metrics else "–" for name in names))
+    console.print(shown)
 
 
 @literally

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from .errors import BadInput
 from .export.artifact import TensorSpec
+from .models.batches import each, size_of, stacked
 from .models.data import Data, Preprocessed, Preprocessing, load, load_arrays
+from .models.objectives import Objective, objective_of
 from .models.run import load_run, restore
 from .models.system import System, all_systems
 from .quant.capture import forward_names
 from .quant.program import load_exported
-from .runtime.samples import Samples, fit_samples, random_samples
+from .runtime.samples import Measure, Samples, fit_samples, random_samples
 
 PIXEL_SCALE = 1 / 255  # of preprocessing that takes bytes
 
@@ -127,6 +129,8 @@ def load_data(source: Source, data: str | None) -> Data:
     data = data or source.dataset
     if data is None:
         raise BadInput(f"{source.name}: no data set is bundled for it; give one with --data")
+    if source.system is not None and source.system.read is not None:
+        return source.system.read(data, 0)
     shape = source.example_inputs[0].shape
     channels, size = (shape[1], shape[2]) if len(shape) == 4 else (1, 32)
     return load(data, channels, size)
@@ -163,6 +167,16 @@ def _from_system(system: System, seed: int) -> Source:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = system.build().eval()
+    return _shipped(_of_network(system, network, seed))
+
+
+def _shipped(source: Source) -> Source:
+    """As it goes to devices."""
+    ship = source.system.ship if source.system is not None else None
+    return source if ship is None else replace(source, network=ship(source.network).eval())
+
+
+def _of_network(system: System, network: nn.Module, seed: int) -> Source:
     inputs = system.example_inputs(seed)
     return Source(
         name=system.name,
@@ -187,8 +201,8 @@ def _from_run(folder: Path) -> Source:
         raise BadInput(
             f"{folder}: trained from {run.system}, which is no system of the zoo; deploy its builder instead"
         )
-    source = _from_system(systems[run.system], run.seed)
-    restore(run, source.network)
+    system = systems[run.system]
+    source = _shipped(_of_network(system, restore(run, system.build()), run.seed))
     return replace(
         source,
         name=folder.name,
@@ -298,17 +312,35 @@ def _from_arrays(path: Path, calibration: int, held_out: int, seed: int) -> Samp
 
 def _from_data_set(source: Source, data: str, calibration: int, held_out: int) -> SampleSets:
     loaded = load_data(source, data)
-    if len(source.inputs) != 1:
+    own = source.system.objective if source.system is not None else None
+    if own is None and len(source.inputs) != 1:
         raise BadInput(f"{source.name}: takes {len(source.inputs)} inputs; give an .npz with one array for each")
+    objective = own or objective_of(source.task)
     preprocessing = source.preprocessing or loaded.preprocessing
-    name = source.input_names[0]
 
     def read(split: Any, count: int, what: str) -> Samples:
-        size = len(split)
         # Spread over the split: class folders lie one class after the other.
-        indices = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
-        pairs = [split[int(index)] for index in indices]
-        inputs = preprocessing.apply(torch.stack([image for image, _ in pairs])).numpy()
-        return Samples({name: inputs}, np.array([label for _, label in pairs]), f"{loaded.name}, {what}")
+        indices = np.unique(np.linspace(0, size_of(split) - 1, min(count, size_of(split))).round().astype(int))
+        raw, targets = stacked([split[int(index)] for index in indices])
+        inputs = objective.inputs(each(preprocessing.apply, raw), targets, torch.Generator().manual_seed(0))
+        return Samples(
+            {name: tensor.numpy() for name, tensor in zip(source.input_names, inputs, strict=True)},
+            targets.numpy() if objective.classes else None,
+            f"{loaded.name}, {what}",
+            classes=objective.classes,
+            measure=None if own is None else _measure(source, objective, inputs, targets),
+            targets=targets.numpy(),
+        )
 
     return SampleSets(read(loaded.train, calibration, "training split"), read(loaded.test, held_out, "held out"))
+
+
+def _measure(source: Source, objective: Objective, inputs: tuple[Tensor, ...], targets: Tensor) -> Measure:
+    """The objective's figures of outputs by name, on these samples."""
+
+    def measure(outputs: dict[str, np.ndarray]) -> dict[str, float]:
+        ordered = tuple(torch.from_numpy(outputs[name]) for name in source.output_names or outputs)
+        with torch.no_grad():
+            return objective.metrics(objective.scores(ordered, inputs, targets).double())
+
+    return measure

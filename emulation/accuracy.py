@@ -95,7 +95,7 @@ def emulate(
         chip = Chip(task.program, device, design, seed)
         chip.calibrate(inputs_of(task.program, task.calibration))
         outputs = _first_output([chip.run(inputs_of(task.program, task.held_out))[0]])
-        agreements.append(agreement_of(outputs, task.digital, task.held_out.drawn))
+        agreements.append(agreement_of(outputs, task.digital, task.held_out.by_value))
         found = accuracy_of(outputs, task.held_out.labels)
         accuracies += [] if found is None else [found]
         cost = cost or chip.cost

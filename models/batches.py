@@ -1,7 +1,7 @@
 """Batches of a data set: sliced from memory, or decoded by worker processes."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,14 @@ from ..errors import BadInput
 from .data import InMemory
 
 _MOST_WORKERS = 8
+
+Raw = Tensor | tuple[Tensor, ...]
+"""A batch of samples: one tensor, or one for each of several inputs."""
+
+
+def each(function: Callable[[Tensor], Tensor], raw: Raw) -> Raw:
+    """The function of every tensor of a batch."""
+    return function(raw) if isinstance(raw, Tensor) else tuple(map(function, raw))
 
 
 def shuffled(dataset: Dataset, batch_size: int, seed: int, epoch: int, rank: int, world: int) -> list[list[int]]:
@@ -30,8 +38,8 @@ def in_order(dataset: Dataset, batch_size: int, rank: int, world: int) -> list[l
     return [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
 
 
-def read_batches(dataset: Dataset, batches: Sequence[list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Raw samples (B, ...) and labels (B,) for each list of indices.
+def read_batches(dataset: Dataset, batches: Sequence[list[int]]) -> Iterator[tuple[Raw, Tensor]]:
+    """Raw samples (B, ...) and targets (B,) or (B, k) for each list of indices.
 
     Raises:
         BadInput: a sample cannot be read; the message names its file.
@@ -79,4 +87,11 @@ def _collate(samples: list[Any]) -> Any:
     for sample in samples:
         if isinstance(sample, BadInput):
             return sample
-    return torch.stack([sample for sample, _ in samples]), torch.tensor([label for _, label in samples])
+    return stacked(samples)
+
+
+def stacked(pairs: Sequence[tuple[Any, Any]]) -> tuple[Raw, Tensor]:
+    """Samples with their targets as one batch."""
+    samples = [sample for sample, _ in pairs]
+    raw = torch.stack(samples) if isinstance(samples[0], Tensor) else tuple(map(torch.stack, zip(*samples)))
+    return raw, torch.stack([torch.as_tensor(target) for _, target in pairs])

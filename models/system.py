@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput
-from .data import Preprocessing
+from .data import Data, Preprocessing
+from .objectives import Objective
+from .picture import Illustrate
 from .recipe import Recipe
 
 
@@ -35,6 +37,12 @@ class System:
         recipe: how it is trained by default.
         preprocessing: in place of the data's own, where the network wants its values in another range.
         keep_int8: module paths (or prefixes) that keep 8 bits where the rest becomes ±1.
+        objective: what it trains on and is measured by; None for the task's own.
+        read: its own data, by name (generated or bundled) or path, with the seed of what is drawn; None for
+            `models.data.load`.
+        ship: the trained network as it goes to devices, of the same inputs and outputs: exact foldings, and without
+            what only training needs. None where it goes as it is.
+        illustrate: pictures for the report, made with an exported artifact.
         source: citation with link, one line.
     """
 
@@ -49,6 +57,10 @@ class System:
     source: str = ""
     keep_int8: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
+    objective: Objective | None = None
+    read: Callable[[str, int], Data] | None = None
+    ship: Callable[[nn.Module], nn.Module] | None = None
+    illustrate: Illustrate | None = None
 
     def example_inputs(self, seed: int = 0) -> tuple[Tensor, ...]:
         """Standard normal inputs of the declared shapes, the same for the same seed."""

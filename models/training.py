@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import BadInput, OfframpError
-from .augment import augment, draw_mixture
+from .augment import augment
 from .average import WeightAverage
-from .batches import read_batches, shuffled
+from .batches import Raw, each, read_batches, shuffled
 from .checkpoint import FILE, load_checkpoint, save_checkpoint
 from .data import Data
 from .distributed import Ranks, joined
 from .learning import Learner, LearningRule
-from .objective import distillation_loss, evaluate, training_loss
+from .objectives import evaluate, in_tuple, objective_of
 from .perturbation import Perturbation
 from .recipe import Recipe
 from .run import TRAINING, Run, check_folder, load_run, save_run, write_history
@@ -99,11 +99,18 @@ class _Training:
         perturbation: Perturbation | None = None,
     ):
         self.system, self.data, self.recipe, self.seed, self.ranks = system, data, recipe, seed, ranks
+        self.objective = system.objective or objective_of(system.task)
         self.module = system.build().to(ranks.device).train()
+        self.companion = self.objective.companion(self.module, data)
+        if self.companion is not None and ranks.world > 1:
+            raise BadInput(f"{ranks.world} processes: {system.name} trains in one; start it without torchrun")
+        # What the optimizer changes and a checkpoint holds; a run keeps the network alone.
+        self.whole = self.module if self.companion is None else nn.ModuleList([self.module, self.companion])
+        self.whole.to(ranks.device).train()
         self.teacher = teacher.to(ranks.device).eval() if teacher is not None and recipe.distillation else None
         self.replica: nn.Module = DistributedDataParallel(self.module) if ranks.world > 1 else self.module
         self.average = WeightAverage(self.module, recipe.ema) if recipe.ema and rule is None else None
-        self.optimizer = make_optimizer(self.module, recipe)
+        self.optimizer = make_optimizer(self.whole, recipe)
         self.batch_size = max(1, recipe.batch_size // ranks.world)
         self.steps_per_epoch = len(self._order(0))
         self.perturbation = perturbation
@@ -117,7 +124,7 @@ class _Training:
     def run(self, folder: Path, resume: bool, progress: bool | None) -> Run:
         checkpoint = folder / TRAINING / FILE
         if resume and checkpoint.is_file():
-            state = load_checkpoint(checkpoint, self.module, self.average, self.optimizer, self._config(), self.learner)
+            state = load_checkpoint(checkpoint, self.whole, self.average, self.optimizer, self._config(), self.learner)
             self.history = state["history"]
         elif self.ranks.first:
             shutil.rmtree(folder / TRAINING, ignore_errors=True)
@@ -144,7 +151,8 @@ class _Training:
             self.steps = epoch * self.steps_per_epoch + number
             rate = learning_rate_at(self.steps, self.steps_per_epoch, self.recipe)
             set_learning_rate(self.optimizer, rate)
-            loss = self._step(raw.to(self.ranks.device), labels.to(self.ranks.device), draws)
+            raw = each(lambda tensor: tensor.to(self.ranks.device), raw)
+            loss = self._step(raw, labels.to(self.ranks.device), draws)
             if not math.isfinite(loss):
                 raise OfframpError(
                     f"{self.system.name}: the loss became {loss} in epoch {epoch + 1}, step {number + 1}; lower "
@@ -154,28 +162,27 @@ class _Training:
             advance(1, f"epoch {epoch + 1}/{self.recipe.epochs} loss {loss:.3f}")
         self.ranks.share_buffers(self.module)
         row = {"epoch": epoch + 1, "learning_rate": rate, "train_loss": losses / self.steps_per_epoch}
-        row |= evaluate(self._kept(), self.data.test, self.data.preprocessing, self.system.task, ranks=self.ranks)
+        row |= evaluate(self._kept(), self.data.test, self.data.preprocessing, self.objective, ranks=self.ranks)
         self.history.append({**row, "seconds": time.perf_counter() - began})
 
-    def _step(self, raw: Tensor, labels: Tensor, draws: torch.Generator) -> float:
+    def _step(self, raw: Raw, targets: Tensor, draws: torch.Generator) -> float:
         recipe = self.recipe
-        inputs = self.data.preprocessing.apply(augment(raw, recipe, draws))
+        raw = augment(raw, recipe, draws) if isinstance(raw, Tensor) else raw
+        samples = each(self.data.preprocessing.apply, raw)
         if self.learner is not None:
-            return self.learner.learn(inputs, labels)
-        mixture = draw_mixture(len(inputs), recipe.mixup, draws) if recipe.mixup else None
-        inputs = inputs if mixture is None else mixture(inputs)
+            return self.learner.learn(samples, targets)
         self.optimizer.zero_grad(set_to_none=True)
         with self.perturbation.chip(self.module, self.steps) if self.perturbation else nullcontext():
-            outputs = self.replica(inputs)
-            loss = training_loss(self.system.task, outputs, inputs, labels, recipe.label_smoothing, mixture)
+            outcome = self.objective.loss(self.replica, self.companion, samples, targets, recipe, draws)
+            loss = outcome.loss
             if self.teacher is not None:
                 with torch.no_grad():
-                    wanted = self.teacher(inputs)
-                distance = distillation_loss(self.system.task, outputs, wanted, recipe.temperature)
+                    wanted = in_tuple(self.teacher(*outcome.inputs))[0]
+                distance = self.objective.distance(outcome.outputs, wanted, recipe.temperature)
                 loss = (1 - recipe.distillation) * loss + recipe.distillation * distance
             loss.backward()
         if recipe.gradient_clip:
-            nn.utils.clip_grad_norm_(self.module.parameters(), recipe.gradient_clip)
+            nn.utils.clip_grad_norm_(self.whole.parameters(), recipe.gradient_clip)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.module)
@@ -185,7 +192,7 @@ class _Training:
         if self.ranks.first:
             write_history(checkpoint.parent / "metrics.jsonl", tuple(self.history))
             state = {"config": self._config(), "history": self.history}
-            save_checkpoint(checkpoint, self.module, self.average, self.optimizer, state, self.learner)
+            save_checkpoint(checkpoint, self.whole, self.average, self.optimizer, state, self.learner)
 
     def _kept(self) -> nn.Module:
         return self.module if self.average is None else self.average.module

@@ -1,12 +1,15 @@
 """`Samples`: held-out inputs, and labels where there are any, as every session takes them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import BadInput
 from ..export.artifact import TensorSpec
+
+Measure = Callable[[dict[str, np.ndarray]], dict[str, float]]
+"""Figures of a network's outputs by name, each (N, ...), on all samples of a set."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,23 @@ class Samples:
         labels: (N,) class numbers, or None.
         name: where they come from, for example `digits, held out`.
         drawn: whether they are random numbers, which belong to no class.
+        classes: whether an output (N, k) holds class scores, and not k numbers of another kind.
+        measure: what the task's own figures are; None where accuracy says it all.
+        targets: what `measure` holds outputs against, (N,) or (N, k).
     """
 
     inputs: dict[str, np.ndarray]
     labels: np.ndarray | None
     name: str
     drawn: bool = False
+    classes: bool = True
+    measure: Measure | None = None
+    targets: np.ndarray | None = None
+
+    @property
+    def by_value(self) -> bool:
+        """Whether outputs agree by their values: they are no class scores, or those of inputs that mean nothing."""
+        return self.drawn or not self.classes
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -34,9 +48,11 @@ class Samples:
             yield {name: values[index : index + 1] for name, values in self.inputs.items()}
 
     def first(self, count: int) -> "Samples":
-        """The first `count` samples."""
+        """The first `count` samples; what is measured on all of them is left out."""
         labels = None if self.labels is None else self.labels[:count]
-        return replace(self, inputs={name: values[:count] for name, values in self.inputs.items()}, labels=labels)
+        targets = None if self.targets is None else self.targets[:count]
+        inputs = {name: values[:count] for name, values in self.inputs.items()}
+        return replace(self, inputs=inputs, labels=labels, measure=None, targets=targets)
 
 
 def random_samples(inputs: tuple[TensorSpec, ...], count: int, seed: int = 0) -> Samples:

@@ -35,6 +35,7 @@ class EngineResult:
         agreement: share of samples with the program's top class; of other outputs and random inputs, of those within
             20 dB or a step.
         accuracy: share of samples with the label's class; None without labels.
+        metrics: the task's own figures; None where it has none.
         max_step_difference: largest output difference in output steps; None for float outputs.
         max_abs_difference: largest output difference.
     """
@@ -46,6 +47,7 @@ class EngineResult:
     accuracy: float | None = None
     max_step_difference: float | None = None
     max_abs_difference: float | None = None
+    metrics: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,13 @@ def verify_artifact(
     reasons += [exact.fault] if exact is not None and exact.fault else []
     first = _first_fault(reference, located, constants)
     main = reference.output_names[0]
-    classes = top_classes(outputs[main].reshape(reference.outputs[main].shape), samples.drawn)
+    classes = top_classes(outputs[main].reshape(reference.outputs[main].shape), samples.by_value)
     return Verification(not reasons, tuple(reasons), tuple(engines), constants, first, classes, exact)
 
 
-def top_classes(outputs: np.ndarray, drawn: bool = False) -> tuple[int, ...] | None:
-    """Class of the largest score, sample by sample; None for other outputs, and for inputs that were `drawn`."""
-    return tuple(outputs.argmax(1).tolist()) if is_class_scores(outputs) and not drawn else None
+def top_classes(outputs: np.ndarray, by_value: bool = False) -> tuple[int, ...] | None:
+    """Class of the largest score, sample by sample; None for other outputs, as for those that agree `by_value`."""
+    return tuple(outputs.argmax(1).tolist()) if is_class_scores(outputs) and not by_value else None
 
 
 def accuracy_of(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
@@ -119,14 +121,16 @@ def accuracy_of(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
     return float(np.mean(outputs.reshape(len(outputs), -1).argmax(1) == labels))
 
 
-def agreement_of(outputs: np.ndarray, reference: np.ndarray, drawn: bool = False, step: float | None = None) -> float:
+def agreement_of(
+    outputs: np.ndarray, reference: np.ndarray, by_value: bool = False, step: float | None = None
+) -> float:
     """Share of samples on which two outputs agree.
 
-    Class scores agree when the top class is the same. Other outputs, and those of `drawn` inputs, whose classes mean
-    nothing and are often a near tie, agree when the error is 20 dB below the signal, or no value is off by more than
-    one `step` of its codes: a single number near zero is only a few steps large.
+    Class scores agree when the top class is the same. Others agree `by_value`, as do those of random inputs, whose
+    classes mean nothing and are often a near tie: the error is 20 dB below the signal, or no value is off by more than
+    one `step` of its codes; a single number near zero is only a few steps large.
     """
-    if drawn or not is_class_scores(reference):
+    if by_value or not is_class_scores(reference):
         return closeness_of(outputs, reference, step)
     return float(np.mean(_flat(outputs).argmax(1) == _flat(reference).argmax(1)))
 
@@ -169,12 +173,13 @@ def _judge(engine: str, outputs: dict[str, np.ndarray], reference: Reference, sa
     for name, wanted in reference.outputs.items():
         difference = np.abs(outputs[name].astype(np.float64) - wanted.astype(np.float64))
         step = reference.steps[name]
-        agreement = min(agreement, agreement_of(outputs[name], wanted, samples.drawn, step))
+        agreement = min(agreement, agreement_of(outputs[name], wanted, samples.by_value, step))
         largest = max(largest, float(difference.max(initial=0.0)))
         if step:
             steps = max(steps or 0.0, float(difference.max(initial=0.0)) / step)
     accuracy = accuracy_of(outputs[reference.output_names[0]], samples.labels)
-    return EngineResult(engine, True, None, agreement, accuracy, steps, largest)
+    metrics = None if samples.measure is None else samples.measure(outputs)
+    return EngineResult(engine, True, None, agreement, accuracy, steps, largest, metrics)
 
 
 def _other_engines(

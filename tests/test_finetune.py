@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from offramp.cli import main
 from offramp.errors import BadInput
 from offramp.finetune import Finetuning, finetune
-from offramp.models.objective import distillation_loss
+from offramp.models.objectives import objective_of
 from offramp.models.recipe import Recipe
 from offramp.models.run import load_run
 from offramp.quant.capture import capture
@@ -138,11 +138,12 @@ def test_a_recipe_bends_with_the_scheme():
 
 def test_the_distance_to_a_teacher_is_softened_by_its_temperature():
     mine, theirs = torch.tensor([[1.0, 0.0], [0.0, 3.0]]), torch.tensor([[0.0, 1.0], [0.0, 3.0]])
-    assert distillation_loss("image-classification", theirs, theirs, 4.0) == pytest.approx(0, abs=1e-6)
+    distance = objective_of("image-classification").distance
+    assert distance(theirs, theirs, 4.0) == pytest.approx(0, abs=1e-6)
     soft = functional.softmax(theirs[:1] / 2, 1)
     wanted = 4 * (soft * (soft.log() - functional.log_softmax(mine[:1] / 2, 1))).sum() / 2
-    assert distillation_loss("image-classification", mine, theirs, 2.0) == pytest.approx(wanted.item(), rel=1e-5)
-    assert distillation_loss("anomaly-detection", mine, theirs, 2.0) == pytest.approx(0.5)
+    assert distance(mine, theirs, 2.0) == pytest.approx(wanted.item(), rel=1e-5)
+    assert objective_of("anomaly-detection").distance(mine, theirs, 2.0) == pytest.approx(0.5)
 
 
 # The verbs.

@@ -15,7 +15,7 @@ from offramp.errors import BadInput
 from offramp.models.data import Data, InMemory, Preprocessing
 from offramp.models.distributed import Ranks
 from offramp.models.learning.in_array import InArray
-from offramp.models.objective import evaluate
+from offramp.models.objectives import evaluate
 from offramp.models.perturbation import Perturbation
 from offramp.models.recipe import Recipe
 from offramp.models.run import load_run, restore

@@ -1,4 +1,4 @@
-"""The weight average, the sharing out of samples, and measuring."""
+"""The weight average, the sharing out of samples, objectives, and measuring."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from offramp.errors import BadInput
 from offramp.models.average import WeightAverage
 from offramp.models.batches import in_order, shuffled
 from offramp.models.data import InMemory, Preprocessing
-from offramp.models.objective import evaluate
+from offramp.models.objectives import evaluate
 from offramp.models.recipe import Recipe
 from torch import nn
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from offramp.errors import BadInput, OfframpError
 from offramp.models.data import Data, InMemory, Preprocessing, load
-from offramp.models.objective import evaluate
+from offramp.models.objectives import evaluate
 from offramp.models.recipe import Recipe
 from offramp.models.run import load_run
 from offramp.models.system import System, find_system

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from offramp import reproductions
 from offramp.benchmarks import reproductions as benchmark
 from offramp.devices.synapse.catalogue import catalogue, published_accuracies
 from offramp.devices.synapse.perceptron import Learning
 from offramp.errors import BadInput
 from offramp.estimate import Estimate, share_of
-from offramp import reproductions
+from offramp.models.system import all_systems
 from offramp.reproductions import Claim, Study, claims_of, find_reproduction
 from offramp.reproductions import adaptive_learning_rule_synapse as study_of_synapses
 from offramp.reproductions._in_arrays import Digits, Training, read_digits, software, trained, written
-from offramp.models.system import all_systems
 from offramp.storage import read_json
 
 sys.path.append(str(Path(__file__).parent))

@@ -155,7 +155,7 @@ def test_class_scores_agree_by_their_top_class():
     outputs = np.array([[9.0, 9.1, 0.0], [4.9, 5.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.1]], np.float32)
     assert agreement_of(outputs, reference) == 0.75
     assert agreement_of(reference, reference) == 1.0
-    assert agreement_of(outputs, reference, drawn=True) == 0.25  # only the second is within 20 dB
+    assert agreement_of(outputs, reference, by_value=True) == 0.25  # only the second is within 20 dB
 
 
 def test_other_outputs_agree_when_the_error_is_20_db_below_the_signal():

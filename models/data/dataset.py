@@ -20,9 +20,10 @@ class Data:
 
     Attributes:
         name: for example `digits`.
-        train: map-style, yields (raw float32 of shape (C, H, W) in 0..255, label).
+        train: map-style, yields (raw float32 of shape (C, H, W) in 0..255, label). For a network of several inputs
+            the raw part is a tuple; where a target is no class it is a float tensor (k,).
         test: the held-out part, of the same form.
-        labels: name of each class, in the order of the labels.
+        labels: name of each class, in the order of the labels; none where targets are no classes.
         preprocessing: from raw values to the network's input.
     """
 
@@ -37,26 +38,36 @@ class InMemory(Dataset):
     """Samples in one tensor, rendered to the asked size and channels a batch at a time.
 
     Args:
-        samples: (N, C, H, W) images, uint8 or float in 0..255, or (N, ...) of anything else.
-        labels: (N,) integers.
+        samples: (N, C, H, W) images, uint8 or float in 0..255, or (N, ...) of anything else; of several inputs a tuple.
+        labels: (N,) integers, or (N, k) floats where targets are no classes.
         channels: of the images given; None leaves samples as they are.
         size: height and width of the images given; None leaves samples as they are.
     """
 
-    def __init__(self, samples: Tensor, labels: Tensor, channels: int | None = None, size: int | None = None):
-        self.samples, self.labels = samples, labels.long()
+    def __init__(
+        self,
+        samples: Tensor | tuple[Tensor, ...],
+        labels: Tensor,
+        channels: int | None = None,
+        size: int | None = None,
+    ):
+        self.samples = samples
+        self.labels = labels if labels.ndim > 1 else labels.long()
         self.channels, self.size = channels, size
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor | tuple[Tensor, ...], int | Tensor]:
         samples, labels = self.batch([index])
-        return samples[0], int(labels[0])
+        sample = samples[0] if isinstance(samples, Tensor) else tuple(part[0] for part in samples)
+        return sample, labels[0] if labels.ndim > 1 else int(labels[0])
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Raw float32 samples (B, ...) and labels (B,)."""
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor | tuple[Tensor, ...], Tensor]:
+        """Raw float32 samples (B, ...) and targets (B,) or (B, k)."""
         chosen = torch.as_tensor(indices)
+        if isinstance(self.samples, tuple):
+            return tuple(part[chosen].float() for part in self.samples), self.labels[chosen]
         samples = self.samples[chosen].float()
         if self.channels is not None and self.size is not None:
             samples = render(samples, self.channels, self.size)

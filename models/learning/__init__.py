@@ -7,13 +7,14 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from ..batches import Raw
 from ..recipe import Recipe
 
 
 class Learner(Protocol):
     """One network in the course of its training."""
 
-    def learn(self, inputs: Tensor, labels: Tensor) -> float:
+    def learn(self, samples: Raw, targets: Tensor) -> float:
         """Changes the network by one batch; returns the loss before."""
 
     def tensors(self) -> dict[str, Tensor]:

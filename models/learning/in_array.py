@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ...devices.synapse.device import SynapseDevice
 from ...devices.synapse.perceptron import ArrayPerceptron, Learning
 from ...errors import BadInput
+from ..batches import Raw
 from ..recipe import Recipe
 
 FIRST_SCALE, OTHER_SCALE = 1.0, 2.0  # weight of a whole range of conductance, in the first layer and behind it
@@ -54,13 +55,14 @@ class InArrayLearner:
         self.arrays = ArrayPerceptron([device], sizes, scales, learning, [seed], total_steps, where)
         self._show()
 
-    def learn(self, inputs: Tensor, labels: Tensor) -> float:
+    def learn(self, samples: Raw, targets: Tensor) -> float:
         """One update from (batch, ...) inputs."""
-        if int(labels.max()) >= self._linears[-1].out_features:
+        assert isinstance(samples, Tensor)  # a chain has one input
+        if int(targets.max()) >= self._linears[-1].out_features:
             raise BadInput(
-                f"class {int(labels.max())}: the network tells {self._linears[-1].out_features} classes apart"
+                f"class {int(targets.max())}: the network tells {self._linears[-1].out_features} classes apart"
             )
-        loss = self.arrays.learn(inputs.flatten(1)[None], labels[None])
+        loss = self.arrays.learn(samples.flatten(1)[None], targets[None])
         self._show()
         return float(loss)
 

@@ -1,47 +1,80 @@
-"""What a task is trained on and measured by.
+"""Objectives: what a network trains on, what it is measured by, and what it takes on a device.
 
-Classification: cross-entropy; `accuracy` and `loss` of the held-out split. Anomaly detection: mean squared error
-between input and reconstruction; `mean_squared_error` of the normal samples (label 0), and `auc` if there are others.
+A task of the zoo without an objective of its own has the one that `objective_of` names; a system with another sets
+`System.objective`, one class in the system's own file.
 """
+
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import Dataset
 
-from ..errors import BadInput
-from .augment import Mixture
-from .batches import in_order, read_batches, size_of
-from .data import Preprocessing
-from .distributed import Ranks
+from ...errors import BadInput
+from ..batches import Raw, each, in_order, read_batches, size_of
+from ..data import Data, Preprocessing
+from ..distributed import Ranks
+from ..recipe import Recipe
 
-ANOMALY = "anomaly-detection"
 _ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
-def training_loss(
-    task: str, outputs: Tensor, inputs: Tensor, labels: Tensor, smoothing: float, mixture: Mixture | None
-) -> Tensor:
-    """The batch's mean loss; `inputs` are already mixed, `labels` not yet."""
-    if task == ANOMALY:
-        return functional.mse_loss(outputs, inputs)
-    loss = functional.cross_entropy(outputs, labels, label_smoothing=smoothing)
-    if mixture is None:
-        return loss
-    other = functional.cross_entropy(outputs, labels[mixture.partners], label_smoothing=smoothing)
-    return mixture.share * loss + (1 - mixture.share) * other
+@dataclass(frozen=True)
+class Outcome:
+    """What a training step's forward pass came to.
 
-
-def distillation_loss(task: str, outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """How far a network's outputs are from its teacher's.
-
-    Classification: T^2 times the Kullback-Leibler divergence of the softened classes (Hinton et al., arXiv 1503.02531).
-    Anything else: the mean squared error.
+    Attributes:
+        loss: the batch's mean loss, with its gradient.
+        inputs: what the network was given.
+        outputs: its first output, which a teacher's is compared with.
     """
-    if task == ANOMALY:
-        return functional.mse_loss(outputs, teacher)
-    mine, theirs = (functional.log_softmax(logits / temperature, 1) for logits in (outputs, teacher))
-    return temperature**2 * functional.kl_div(mine, theirs, reduction="batchmean", log_target=True)
+
+    loss: Tensor
+    inputs: tuple[Tensor, ...]
+    outputs: Tensor
+
+
+class Objective(Protocol):
+    """What a network trains on and is measured by."""
+
+    @property
+    def classes(self) -> bool:
+        """Whether the first output holds a score for each class."""
+
+    def companion(self, network: nn.Module, data: Data) -> nn.Module | None:
+        """What trains beside the network and stays behind when it ships, as the class vectors of a margin loss."""
+
+    def inputs(self, samples: Raw, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, ...]:
+        """What the network takes where it is measured and on a device, from preprocessed samples (B, ...)."""
+
+    def loss(
+        self,
+        network: nn.Module,
+        companion: nn.Module | None,
+        samples: Raw,
+        targets: Tensor,
+        recipe: Recipe,
+        draws: torch.Generator,
+    ) -> Outcome:
+        """One forward pass of training, on preprocessed samples."""
+
+    def scores(self, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
+        """(B, k): what a whole split's figures are made of, sample by sample."""
+
+    def metrics(self, scores: Tensor) -> dict[str, float]:
+        """Figures of a whole split, from its float64 scores (N, k)."""
+
+    def distance(self, outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """How far a network's first output is from its teacher's."""
+
+
+def objective_of(task: str) -> Objective:
+    """The objective of a task that needs none of its own."""
+    from .classification import Classification
+    from .reconstruction import Reconstruction
+
+    return Reconstruction() if task == "anomaly-detection" else Classification()
 
 
 @torch.inference_mode()
@@ -49,43 +82,36 @@ def evaluate(
     module: nn.Module,
     dataset: Dataset,
     preprocessing: Preprocessing,
-    task: str = "image-classification",
+    objective: Objective | None = None,
     batch_size: int = 256,
     ranks: Ranks = _ALONE,
 ) -> dict[str, float]:
     """Figures on a whole split, in evaluation mode; the module's own mode is put back.
+
+    What the objective draws is the same in every call.
+
+    Args:
+        objective: None measures class scores.
 
     Raises:
         BadInput: the split is empty.
     """
     if not size_of(dataset):
         raise BadInput("the held-out split is empty; give samples to measure on")
+    objective = objective or objective_of("")
+    draws = torch.Generator().manual_seed(ranks.rank)
     was_training = module.training
     module.eval()
-    rows = [torch.empty(0, 2)]
-    for raw, labels in read_batches(dataset, in_order(dataset, batch_size, ranks.rank, ranks.world)):
-        inputs = preprocessing.apply(raw.to(ranks.device))
-        rows.append(_scores(task, module(inputs), inputs, labels.to(ranks.device)).cpu())
+    rows = []
+    for raw, targets in read_batches(dataset, in_order(dataset, batch_size, ranks.rank, ranks.world)):
+        samples = each(preprocessing.apply, each(lambda tensor: tensor.to(ranks.device), raw))
+        inputs = objective.inputs(samples, targets.to(ranks.device), draws)
+        outputs = in_tuple(module(*inputs))
+        rows.append(objective.scores(outputs, inputs, targets.to(ranks.device)).cpu())
     module.train(was_training)
-    first, second = ranks.gather(torch.cat(rows)).double().unbind(1)
-    if task == ANOMALY:
-        return _anomaly_metrics(first, second)
-    return {"accuracy": first.mean().item(), "loss": second.mean().item()}
+    return objective.metrics(ranks.gather(torch.cat(rows)).double())
 
 
-def _scores(task: str, outputs: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
-    """(B, 2): hit and loss of each sample, or reconstruction error and label."""
-    if task == ANOMALY:
-        return torch.stack([(outputs - inputs).square().flatten(1).mean(1), labels.float()], 1)
-    loss = functional.cross_entropy(outputs, labels, reduction="none")
-    return torch.stack([(outputs.argmax(1) == labels).float(), loss], 1)
-
-
-def _anomaly_metrics(errors: Tensor, labels: Tensor) -> dict[str, float]:
-    normal = labels == 0
-    metrics = {"mean_squared_error": (errors[normal] if normal.any() else errors).mean().item()}
-    if normal.any() and not normal.all():
-        from sklearn.metrics import roc_auc_score
-
-        metrics["auc"] = float(roc_auc_score((~normal).numpy(), errors.numpy()))
-    return metrics
+def in_tuple(outputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> tuple[Tensor, ...]:
+    """A network's outputs, however many."""
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)

@@ -18,6 +18,7 @@ from . import emulation, wording
 from .charts import Chart, Point, accuracy_axis, latency_axis, scatter, size_axis
 from .emulation import emulation_section
 from .mixed import mixed_charts, mixed_summary, sensitivity_table
+from .task import read_pictures, shown_pictures, task_figures
 
 LOW_SQNR_DB = 20.0  # noise power above 1 % of the signal's
 VERY_LOW_SQNR_DB = 10.0  # above 10 %
@@ -34,16 +35,16 @@ def write_report(document: dict[str, Any], path: Path) -> None:
         path: `dist/NAME/report.html`, written before the manifest so that the manifest can hold its hash.
 
     Raises:
-        BadInput: the document breaks the manifest's schema, or `path` cannot be written.
+        BadInput: the document breaks the manifest's schema, a picture is missing, or `path` cannot be written.
     """
     check_document({**document, "files": {}}, "the report's manifest")
-    page = render(document).encode("utf-8", "replace")
+    page = render(document, read_pictures(document, path.parent)).encode("utf-8", "replace")
     with atomic_path(path) as beside:
         beside.write_bytes(page)
 
 
-def render(document: dict[str, Any]) -> str:
-    """The page's HTML for a valid manifest."""
+def render(document: dict[str, Any], pictures: dict[str, bytes] | None = None) -> str:
+    """The page's HTML for a valid manifest, and the PNG of each of its pictures by path."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -68,6 +69,8 @@ def render(document: dict[str, Any]) -> str:
         charts=charts(document),
         unplotted=unplotted(artifacts),
         mixed=mixed_section(document),
+        task=task_figures(document, {artifact["path"]: _name(artifact) for artifact in artifacts}),
+        pictures=shown_pictures(document, pictures or {}),
         emulations=emulation_section(document),
         layers=layer_rows(document["layers"]),
         low_sqnr_db=LOW_SQNR_DB,
