@@ -129,7 +129,8 @@ def finetune(
         BadInput: the network takes several inputs, or treats samples of a batch differently.
         OfframpError: the loss became NaN or infinite.
     """
-    if len(captured.input_names) != 1:
+    objective = source.system.objective if source.system is not None else None
+    if len(captured.input_names) != 1 and objective is None:
         raise BadInput(
             f"{source.name}: takes {len(captured.input_names)} inputs; training for a precision takes networks of one"
         )
@@ -153,6 +154,7 @@ def finetune(
         task=source.task or "image-classification",
         build=lambda: network,
         input_shapes={name: tuple(x.shape) for name, x in zip(captured.input_names, captured.example_inputs)},
+        objective=objective,
     )
     run = _trained(system, data, recipe, folder, seed, device, source.network)
     restore(run, network)

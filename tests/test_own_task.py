@@ -7,6 +7,7 @@ import pytest
 import torch
 from offramp import screen, sources
 from offramp.errors import BadInput
+from offramp.finetune import Finetuning
 from offramp.manifest import check_document, read_manifest
 from offramp.models import system as zoo
 from offramp.models.data import Data, InMemory, Preprocessing
@@ -218,3 +219,22 @@ def test_pixels_beyond_their_range_are_cut_off():
 
     with Image.open(BytesIO(png_of(np.array([[-1.0, 0.5], [1.0, 7.0]]), scale=3))) as image:
         assert image.size == (6, 6) and np.asarray(image)[::3, ::3].tolist() == [[0, 128], [255, 255]]
+
+
+def test_a_network_of_several_inputs_is_trained_for_a_precision(tmp_path, monkeypatch):
+    for module in (zoo, sources):
+        monkeypatch.setattr(module, "all_systems", lambda: {"pair": SYSTEM})
+    options = Options(
+        targets=("onnx",),
+        precisions=("int8",),
+        scheme=Scheme(4, 8, samples=64),
+        tuning=Finetuning(epochs=2),
+        measure=False,
+        runs=tmp_path / "runs",
+        out=tmp_path / "dist",
+    )
+    document = deploy("pair", options)
+    assert document["artifacts"][0]["verified"] and document["training"]["data"] == "sums"
+    assert document["artifacts"][0]["metrics"]["error"] == pytest.approx(
+        document["program"]["metrics"]["error"], abs=0.02
+    )

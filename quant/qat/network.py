@@ -24,7 +24,7 @@ class Stages:
 
 
 class QuantizedNetwork(nn.Module):
-    """A prepared graph that takes any number of samples and gives its first output.
+    """A prepared graph that takes any number of samples and gives its outputs, one alone or several in a tuple.
 
     A captured graph holds its batch size in its reshapes. Samples are run that many at a time; the last batch is
     filled up with its own first samples, whose results are dropped.
@@ -37,7 +37,7 @@ class QuantizedNetwork(nn.Module):
         self.graph, self.batch_size, self.stages = graph, batch_size, stages
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.training:
             self._enter_stage(int(self.steps))
             self.steps += 1
@@ -49,8 +49,9 @@ class QuantizedNetwork(nn.Module):
             if size < self.batch_size:
                 again = torch.arange(self.batch_size) % size
                 parts = [part[again] for part in parts]
-            results.append(self.graph(*parts)[0][:size])
-        return torch.cat(results)
+            results.append(tuple(output[:size] for output in self.graph(*parts)))
+        outputs = tuple(map(torch.cat, zip(*results)))
+        return outputs[0] if len(outputs) == 1 else outputs
 
     @property
     def layers(self) -> dict[str, QuantizedLayer]:
