@@ -11,8 +11,8 @@ from typing import Any
 
 from ..devices.boards.host import describe_host
 from ..models.recorded import recorded_results
-from ..reproductions import Study, claims_of, reproductions
 from ..models.system import all_systems
+from ..reproductions import Study, claims_of, reproductions
 from ..storage import write_json
 from .results import keep
 from .zoo import RECORDED

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..models.recorded import recorded_results
 from ..storage import atomic_path, read_json, write_json
-from . import c_section, logic_section, mixed_section, ptq_section, qat_section, synapse_section
+from . import c_section, logic_section, mixed_section, papers_section, ptq_section, qat_section, synapse_section
 
 _ROOT = Path(__file__).resolve().parent.parent
 _RECORDS = _ROOT / "benchmarks" / "recorded"
@@ -32,6 +32,8 @@ def page() -> str:
         "# Results\n",
         "Written by `python -m offramp.benchmarks.results` from recorded runs; not edited by hand.\n",
     ]
+    reproduced = [read_json(path) for path in sorted(_RECORDS.glob("reproduction-*.json"))]
+    parts += [papers_section.section(recorded_results(), reproduced)]
     parts += [_zoo(recorded_results()), c_section.zoo(recorded_results())]
     for name, render in (
         ("int8", _int8),
@@ -97,10 +99,10 @@ def readme(text: str) -> str:
 def _zoo(recorded: dict[str, dict[str, Any]]) -> str:
     lines = [
         "## The zoo: int8 against float32 in every target\n",
-        "`python -m offramp.benchmarks.zoo`. Accuracy on 500 held-out digits where the system was trained on digits;",
-        "the others keep random weights and are held to their program by signal to noise. Agreement is with the",
-        "quantized program, the least over all engines; steps are the largest output difference in quantization",
-        "steps; latency on one thread, with a * where the run was noisy (median above 1.3 minima).\n",
+        "`python -m offramp.benchmarks.zoo`. Accuracy, or the task's first figure, on up to 500 held-out samples where",
+        "the system has data; the others keep random weights and are held to their program by signal to noise.",
+        "Agreement is with the quantized program, the least over all engines; steps are the largest output difference",
+        "in quantization steps; latency on one thread, with a * where the run was noisy (median above 1.3 minima).\n",
         "| system | parameters | MACs | target | float32 | int8 | size | accuracy float → int8 | agreement | steps "
         "| p50 float → int8 | verified |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -200,7 +202,10 @@ def _gate(document: dict[str, Any]) -> str:
 
 def _accuracies(floating: dict[str, Any], integer: dict[str, Any]) -> str:
     if floating["accuracy"] is None:
-        return "–"
+        figure = next(iter(floating.get("metrics") or {}), None)
+        if figure is None:
+            return "–"
+        return f"{figure.replace('_', ' ')} {floating['metrics'][figure]:.3g} → {integer['metrics'][figure]:.3g}"
     return f"{_percent(floating['accuracy'])} → {_percent(integer['accuracy'])}"
 
 

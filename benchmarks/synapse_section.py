@@ -117,9 +117,12 @@ def reproduction(document: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for claim in document["claims"]:
-        show = _estimate if claim["metric"] == "accuracy" else _number
         note = f" ({claim['note']})" if claim["note"] else ""
-        cells = [f"{claim['claim']}{note}", claim["metric"], show(claim["baseline"]), show(claim["ours"])]
+        cells = [
+            f"{claim['claim']}{note}",
+            claim["metric"],
+            *(shown_estimate(claim["metric"], claim[side]) for side in ("baseline", "ours")),
+        ]
         lines.append(f"| {' | '.join(cells)} | {'yes' if claim['holds'] else '**no**'} |")
     for table in (claim["table"] for claim in document["claims"] if claim["table"]):
         lines += [
@@ -132,9 +135,17 @@ def reproduction(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def shown_estimate(metric: str, estimate: dict[str, float]) -> str:
+    """Mean and interval, in percent where the metric is an accuracy."""
+    return _estimate(estimate) if metric == "accuracy" else _number(estimate)
+
+
 def _estimate(estimate: dict[str, float]) -> str:
     return f"{estimate['mean']:.1%} ({estimate['low'] * 100:.1f}–{estimate['high'] * 100:.1f})"
 
 
 def _number(estimate: dict[str, float]) -> str:
-    return f"{estimate['mean']:.2f} ({estimate['low']:.2f}–{estimate['high']:.2f})"
+    decimals = 2 if abs(estimate["mean"]) >= 0.1 else 4
+    return " ".join(
+        [f"{estimate['mean']:,.{decimals}f}", f"({estimate['low']:,.{decimals}f}–{estimate['high']:,.{decimals}f})"]
+    )

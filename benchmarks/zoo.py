@@ -4,7 +4,8 @@ Systems with bundled data are trained on it (unless `--runs` holds the run), the
 deployed in float32 and int8 and executed. As C, where every bit is owed, random weights get batch norms measured on
 random inputs: outputs depend on the input then, and rounding grows on its way to them. The result goes to
 `models/recorded.json`, which `offramp list` reads, and is printed as a table with one JSON document as the last line.
-`--counts` records only parameters and MACs, `--c` only what the int8 network does as C.
+`--counts` records only parameters and MACs, `--c` only what the int8 network does as C, `--binary` only what training
+for ±1 comes to.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import torch
 
 from ..catalogue import count_system
 from ..devices.boards.host import describe_host
+from ..finetune import Finetuning
 from ..models.recorded import recorded_results
 from ..models.system import all_systems, find_system
 from ..options import Options
@@ -50,17 +52,20 @@ def record(name: str, runs: Path) -> dict[str, Any]:
     works = {target: all(row["verified"] for row in rows if row["target"] == target) for target in _TARGETS}
     works |= {"train": trained, "int8": all(row["verified"] for row in rows if row["precision"] == "int8")}
     return {
+        **{key: value for key, value in recorded_results().get(name, {}).items() if key == "binary"},
         **count_system(name),
         **record_c(name, runs),
         "works": works | {key: _was_recorded(name, key) for key in ("reproduce", "binary")},
         "trained_on": system.dataset,
         "float_accuracy": document["float"]["accuracy"],
+        "float_metrics": document["float"]["metrics"],
         "artifacts": [
             {
                 "target": row["target"],
                 "precision": row["precision"],
                 "bytes": row["bytes"],
                 "accuracy": row["accuracy"],
+                "metrics": row["metrics"],
                 "agreement": row["agreement"],
                 "max_step_difference": row["max_step_difference"],
                 "integer_mac_share": row["integer_mac_share"],
@@ -104,6 +109,27 @@ def record_c(name: str, runs: Path) -> dict[str, Any]:
     }
 
 
+def record_binary(name: str, runs: Path) -> dict[str, Any]:
+    """Trains one system on for ±1 weights and activations, and deploys it to three targets."""
+    options = Options(precisions=("int8",), scheme=Scheme(1, 1), tuning=Finetuning(), measure=False, runs=runs)
+    with tempfile.TemporaryDirectory() as folder:
+        document = deploy(name, replace(options, out=Path(folder)), say=_say)
+    rows, layers = document["artifacts"], document["layers"]
+    signs = sum(layer["macs"] for layer in layers if layer["precision"] == "binary")
+    return {
+        "binary": {
+            "accuracy": document["program"]["accuracy"],
+            "metrics": document["program"]["metrics"],
+            "float_accuracy": document["float"]["accuracy"],
+            "float_metrics": document["float"]["metrics"],
+            "mac_share": round(signs / sum(layer["macs"] for layer in layers), 4),
+            "epochs": document["training"]["recipe"]["epochs"],
+            "verified": all(row["verified"] for row in rows),
+            "bytes": {row["target"]: row["bytes"] for row in rows},
+        }
+    }
+
+
 def _enlivened(name: str, folder: Path) -> Path:
     """The file of a system's program, with random weights."""
     source = find_source(name)
@@ -122,6 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("systems", nargs="*", help="all by default")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--counts", action="store_true", help="record parameters and MACs only")
+    parser.add_argument("--binary", action="store_true", help="record only what training for ±1 comes to")
     parser.add_argument("--c", action="store_true", help="record only what the int8 network does as C")
     arguments = parser.parse_args(argv)
     recorded = recorded_results()
@@ -129,6 +156,9 @@ def main(argv: list[str] | None = None) -> int:
         print(name, flush=True)
         if arguments.counts:
             recorded[name] = {"works": {}, **recorded.get(name, {}), **count_system(name)}
+        elif arguments.binary:
+            recorded[name] = {"works": {}, **recorded.get(name, {}), **record_binary(name, arguments.runs)}
+            recorded[name]["works"]["binary"] = recorded[name]["binary"]["verified"]
         elif arguments.c:
             recorded[name] = {"works": {}, **recorded.get(name, {}), **record_c(name, arguments.runs)}
         else:

@@ -210,8 +210,8 @@ def _transposed(weight: IntegerTensor) -> IntegerTensor:
     return IntegerTensor(np.ascontiguousarray(weight.codes.swapaxes(-1, -2)), weight.scale, weight.zero_point, axis)
 
 
-# On x86 processors without VNNI, sums of two products of uint8 and int8 saturate at 16 bits. With this entry ONNX Runtime
-# turns weights to uint8 there, whose products are exact and slower; elsewhere it changes nothing.
+# On x86 processors without VNNI, sums of two products of uint8 and int8 saturate at 16 bits. With this entry ONNX
+# Runtime turns weights to uint8 there, whose products are exact and slower; elsewhere it changes nothing.
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")
 
 
