@@ -113,7 +113,7 @@ def find_samples(source: Source, data: str | None, calibration: int, held_out: i
         sets = SampleSets(
             random_samples(source.inputs, calibration, seed + 1), random_samples(source.inputs, held_out, seed + 2)
         )
-    elif Path(data).suffix == ".npz":
+    elif Path(data).suffix == ".npz" and (source.system is None or source.system.read is None):
         sets = _from_arrays(Path(data), calibration, held_out, seed)
     else:
         sets = _from_data_set(source, data, calibration, held_out)

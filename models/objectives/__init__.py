@@ -57,7 +57,11 @@ class Objective(Protocol):
         recipe: Recipe,
         draws: torch.Generator,
     ) -> Outcome:
-        """One forward pass of training, on preprocessed samples."""
+        """One forward pass of training, on preprocessed samples.
+
+        Where a network is trained for a precision, `network` is not the system's own class: it takes what `inputs`
+        gives and returns what the network ships with, and no more can be asked of it.
+        """
 
     def scores(self, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
         """(B, k): what a whole split's figures are made of, sample by sample."""
