@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
         "rows": rows,
         "sweep": {"network": SWEPT, "axes": list(SWEEP), "points": swept},
         "ratios": {},
-        "machine": describe_host().cpu,
+        "machine": describe_host().processor,
     }
     print(json.dumps(document, sort_keys=True))
     if chosen.keep:

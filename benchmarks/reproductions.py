@@ -31,7 +31,7 @@ def record_of(slug: str, seeds: int) -> dict[str, Any]:
         "claims": claims,
         "seconds": round(time.perf_counter() - began, 1),
         "ratios": {},
-        "machine": describe_host().cpu,
+        "machine": describe_host().processor,
     }
 
 

@@ -102,10 +102,11 @@ def _zoo(recorded: dict[str, dict[str, Any]]) -> str:
         "`python -m offramp.benchmarks.zoo`. Accuracy, or the task's first figure, on up to 500 held-out samples where",
         "the system has data; the others keep random weights and are held to their program by signal to noise.",
         "Agreement is with the quantized program, the least over all engines; steps are the largest output difference",
-        "in quantization steps; latency on one thread, with a * where the run was noisy (median above 1.3 minima).\n",
+        "in quantization steps; latency on one thread, with a * where the run was noisy (median above 1.3 minima), on",
+        "the machine that is named where the record holds it.\n",
         "| system | parameters | MACs | target | float32 | int8 | size | accuracy float → int8 | agreement | steps "
-        "| p50 float → int8 | verified |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| p50 float → int8 | on | verified |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, entry in recorded.items():
         rows = {(row["target"], row["precision"]): row for row in entry.get("artifacts", ())}
@@ -128,6 +129,7 @@ def _zoo_row(name: str, entry: dict[str, Any], title: str, floating: dict[str, A
         _percent(integer["agreement"]),
         _number(integer["max_step_difference"], ".0f"),
         _times(floating, integer),
+        entry.get("machine", "–"),
         "yes" if floating["verified"] and integer["verified"] else "no",
     ]
     return f"| {' | '.join(cells)} |"

@@ -191,7 +191,7 @@ def measured(runs: int, has_peer: bool) -> dict[str, Any]:
         "agreement": agreement,
         "rows": rows,
         "ratios": ratios,
-        "machine": describe_host().cpu,
+        "machine": describe_host().processor,
     }
 
 

@@ -57,6 +57,7 @@ def record(name: str, runs: Path) -> dict[str, Any]:
         **record_c(name, runs),
         "works": works | {key: _was_recorded(name, key) for key in ("reproduce", "binary")},
         "trained_on": system.dataset,
+        "machine": describe_host().processor,
         "float_accuracy": document["float"]["accuracy"],
         "float_metrics": document["float"]["metrics"],
         "artifacts": [

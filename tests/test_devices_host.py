@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -92,3 +93,17 @@ def test_a_row_with_wrong_fields_is_refused():
 def test_a_figure_that_is_not_a_number_is_refused():
     with pytest.raises(ValueError, match="latency on host: p90 must be finite, got nan"):
         Measurement("latency", "host", "engine", 1.0, "ms", {"p90": math.nan})
+
+
+@pytest.mark.parametrize(
+    ("isa", "named"),
+    [
+        (("avx", "avx2"), "EPYC (AVX2)"),
+        (("avx2", "avx512f", "avx512bw"), "EPYC (AVX-512)"),
+        (("avx2", "avx512bw", "avx512_vnni"), "EPYC (AVX-512 VNNI)"),
+        ((), "EPYC"),
+    ],
+)
+def test_processors_of_one_name_are_told_apart_by_their_products(isa, named):
+    host = replace(describe_host(), cpu="EPYC", isa=isa)
+    assert host.processor == named and str(host).startswith(f"{named}, ")

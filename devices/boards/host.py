@@ -26,6 +26,15 @@ _ISA = (
     *("avx512_bf16", "avx512_fp16", "avx512_vpopcntdq", "amx_tile", "amx_int8", "amx_bf16"),
     *("asimd", "asimddp", "fphp", "bf16", "i8mm", "sve", "sve2", "sme"),
 )
+# The first that a processor has decides how fast integers are multiplied, and whether they may saturate.
+_WIDEST = (
+    ("AMX", {"amx_int8"}),
+    ("AVX-512 VNNI", {"avx512_vnni"}),
+    ("AVX-VNNI", {"avx_vnni"}),
+    ("AVX-512", {"avx512bw"}),
+    ("AVX2", {"avx2"}),
+    ("dot product", {"asimddp"}),
+)
 _ENGINES = ("onnxruntime", "ai-edge-litert", "coremltools", "torch", "numpy")
 
 
@@ -51,8 +60,14 @@ class Host:
     engines: dict[str, str]
     name: str = NAME
 
+    @property
+    def processor(self) -> str:
+        """Its name with what its 8-bit products are computed by: equal names hide generations."""
+        widest = next((title for title, flags in _WIDEST if flags & set(self.isa)), "")
+        return f"{self.cpu} ({widest})" if widest else self.cpu
+
     def __str__(self) -> str:
-        return f"{self.cpu}, {self.cores} cores, {self.system}"
+        return f"{self.processor}, {self.cores} cores, {self.system}"
 
 
 def describe_host() -> Host:
