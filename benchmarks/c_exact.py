@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..c_compiler import runnable_kernels
 from ..devices.boards.emulated import EmulatorUnavailable, boards, run_on
@@ -29,7 +28,7 @@ from ..quant.quantize import quantize
 from ..quant.scheme import Scheme, bits_named
 from ..runtime.c_session import CSession
 from .results import keep
-from .untrained import enliven
+from .untrained import enlivened
 
 NETWORKS = (
     *((name, "int8") for name in ("resnet8", "ds_cnn", "mobilenet_v1_025", "fc_autoencoder")),
@@ -43,10 +42,7 @@ INPUTS = 1000
 def network(name: str, scheme: str) -> QuantizedProgram:
     """A system with random weights that say something, quantized."""
     system = find_system(name)
-    torch.manual_seed(0)
-    module = system.build()
-    enliven(module, next(iter(system.input_shapes.values())))
-    captured = capture(module, system.example_inputs(), tuple(system.input_shapes), system.output_names)
+    captured = capture(enlivened(system), system.example_inputs(), tuple(system.input_shapes), system.output_names)
     chosen = Scheme(*bits_named(scheme), calibration="minmax", rounding="nearest", correct_bias=False)
     return quantize(captured, [system.example_inputs(seed) for seed in range(8)], chosen)
 

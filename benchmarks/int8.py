@@ -9,6 +9,7 @@ statistics measured on random inputs, and random calibration inputs: their cost 
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from ..runtime.session import open_session
 from ..runtime.verify import accuracy_of
 from ..sources import find_samples, find_source
 from .peers import quantize_with_ai_edge, quantize_with_onnxruntime
-from .untrained import enliven
+from .untrained import enlivened
 
 NETWORKS = ("care_s0", "mobilenet_v2", "resnet8", "care_xxs", "mobilenet_v2_xs")
 _RUNTIMES = {"onnx": ("ONNX Runtime", "ort_static"), "tflite": ("LiteRT", "ai_edge_static")}
@@ -37,8 +38,8 @@ def measure(name: str, runs: Path, seconds: float) -> dict[str, Any]:
         targets=("onnx", "tflite"), precisions=("float32", "int8"), scheme=Scheme(samples=64), held_out=500, runs=runs
     )
     source = trained_source(find_source(name), options)
-    if not source.trained:
-        enliven(source.network, source.example_inputs[0].shape)
+    if not source.trained and source.system is not None:
+        source = replace(source, network=enlivened(source.system))
     held_out = 500 if source.trained else 16
     samples = find_samples(source, None, 64, held_out)
     with tempfile.TemporaryDirectory() as folder:

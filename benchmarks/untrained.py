@@ -9,20 +9,32 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..models.system import System
 
-def enliven(network: nn.Module, shape: Sequence[int]) -> None:
+
+def enlivened(system: System) -> nn.Module:
+    """A system's network as it goes to devices, with weights of seed 0 that say something."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = system.build()
+    enliven(network, list(system.input_shapes.values()))
+    return (system.ship(network) if system.ship is not None else network).eval()
+
+
+def enliven(network: nn.Module, shapes: Sequence[Sequence[int]]) -> None:
     """Gives random weights values with spread: batch norms take the statistics of random inputs, and scales that start
     near zero are set to a tenth.
 
     Args:
-        shape: of the one input; its first axis is the batch.
+        shapes: of the inputs; their first axis is the batch.
     """
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("gamma"):
                 parameter.fill_(0.1)
-    measure_norms(network, [(torch.randn((8, *shape[1:]), generator=generator),) for _ in range(2)])
+    batches = [tuple(torch.randn((8, *shape[1:]), generator=generator) for shape in shapes) for _ in range(2)]
+    measure_norms(network, batches)
 
 
 def measure_norms(network: nn.Module, batches: Sequence[tuple[torch.Tensor, ...]]) -> None:

@@ -26,9 +26,8 @@ from ..options import Options
 from ..pipeline import deploy
 from ..quant.archive import save_exported
 from ..quant.scheme import Scheme
-from ..sources import find_source
 from ..storage import write_json
-from .untrained import enliven
+from .untrained import enlivened
 
 RECORDED = Path(__file__).resolve().parent.parent / "models" / "recorded.json"
 _TARGETS = ("onnx", "coreml", "tflite")
@@ -132,11 +131,11 @@ def record_binary(name: str, runs: Path) -> dict[str, Any]:
 
 
 def _enlivened(name: str, folder: Path) -> Path:
-    """The file of a system's program, with random weights."""
-    source = find_source(name)
-    enliven(source.network, source.example_inputs[0].shape)
+    """The file of a system's program, with random weights, as it goes to devices."""
+    system = find_system(name)
+    network = enlivened(system)
     path = folder / f"{name}.pt2"
-    save_exported(torch.export.export(source.network, source.example_inputs), path)
+    save_exported(torch.export.export(network, system.example_inputs()), path)
     return path
 
 

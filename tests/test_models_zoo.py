@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from offramp.errors import BadInput
+from offramp.models.objectives import in_tuple
 from offramp.models.recipe import Recipe
 from offramp.models.system import System, all_systems, find_system
 from torch import nn
@@ -186,17 +187,20 @@ def test_torch_export_gives_the_same_numbers(name):
     torch.manual_seed(0)
     module = system.build().eval()
     inputs = system.example_inputs(seed=1)
-    expected = module(*inputs)
-    torch.testing.assert_close(torch.export.export(module, inputs).module()(*inputs), expected)
-    assert torch.isfinite(expected).all()
+    expected = in_tuple(module(*inputs))
+    found = in_tuple(torch.export.export(module, inputs).module()(*inputs))
+    torch.testing.assert_close(found, expected)
+    assert all(torch.isfinite(output).all() for output in expected)
+    assert len(expected) == len(system.output_names)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_gets_a_gradient(name):
     system = find_system(name)
+    torch.manual_seed(0)
     module = system.build()
-    (shape,) = system.input_shapes.values()
-    module(torch.randn(4, *shape[1:])).square().sum().backward()
+    outputs = in_tuple(module(*(torch.randn(4, *shape[1:]) for shape in system.input_shapes.values())))
+    sum(output.square().sum() for output in outputs).backward()
     without = [path for path, parameter in module.named_parameters() if not parameter.grad.abs().sum() > 0]
     assert without == []
 
