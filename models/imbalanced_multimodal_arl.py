@@ -22,7 +22,7 @@ from .data.paired_files import PairedFormat, load_paired_arrays, load_paired_fol
 from .data.sound import Spectrogram
 from .late_fusion import Outputs, TwoSensors, perceptrons, resnets, small_convolutional
 from .modality_balance import Asymmetric, Balanced, Constant, Factors, scale_gradient
-from .objectives import Outcome
+from .objectives import Batch, Objective, Outcome
 from .objectives.classification import Classification, cross_entropy
 from .recipe import Recipe
 from .system import System
@@ -46,7 +46,7 @@ class Warmup(nn.Module):
 
 
 @dataclass(frozen=True)
-class Arl:
+class Arl(Objective):
     """Cross-entropy of the fused logits, and gamma times that of each modality's own; encoders' gradients are scaled.
 
     Figures are `accuracy`, `loss`, and the accuracy of each modality alone. Samples are the two inputs, to which
@@ -72,17 +72,10 @@ class Arl:
         assert not isinstance(samples, Tensor)
         return samples if len(samples) == 3 else (*samples, torch.ones(len(targets), 2, device=targets.device))
 
-    def loss(
-        self,
-        network: nn.Module,
-        companion: nn.Module | None,
-        samples: Raw,
-        targets: Tensor,
-        recipe: Recipe,
-        draws: torch.Generator,
-    ) -> Outcome:
+    def loss(self, network: nn.Module, companion: nn.Module | None, batch: Batch) -> Outcome:
+        targets, recipe, draws = batch.targets, batch.recipe, batch.draws
         assert isinstance(companion, Warmup)
-        first, second, present = self.inputs(samples, targets, draws)
+        first, second, present = self.inputs(batch.samples, targets, draws)
         mixture = draw_mixture(len(targets), recipe.mixup, draws) if recipe.mixup else None
         if mixture is not None:
             first, second, present = map(mixture, (first, second, present))

@@ -5,6 +5,7 @@ Class vectors train beside the network and stay behind when it ships. The margin
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ def _true(cosines: Tensor, labels: Tensor) -> Tensor:
     return labels.unsqueeze(-1) == torch.arange(cosines.shape[-1], device=cosines.device)
 
 
-class MarginLoss(nn.Module):
+class MarginLoss(nn.Module, ABC):
     """Class vectors and the loss that draws embeddings to them; what a margin is, a subclass says.
 
     Args:
@@ -78,9 +79,9 @@ class MarginLoss(nn.Module):
         cosines = functional.normalize(features, dim=-1) @ functional.normalize(self.vectors, dim=-1).T
         return self.scale * self.with_margin(cosines, labels, features.norm(dim=-1))
 
+    @abstractmethod
     def with_margin(self, cosines: Tensor, labels: Tensor, norms: Tensor) -> Tensor:
         """Cosines (B, C) after the margin; `norms` (B,) are the lengths of the features."""
-        raise NotImplementedError
 
     def observe(self, norms: Tensor) -> None:
         """Told of the norms (B,) of every batch of whole faces, before its loss."""

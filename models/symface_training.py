@@ -7,7 +7,6 @@ of halves and class vectors; the network that ships is the bare embedder.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,12 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import BadInput
-from .batches import Raw
 from .data import Data
 from .facial_symmetry import Symmetry, distance
 from .margin_losses import AdditiveCosine, MarginLoss
-from .objectives import Outcome
-from .recipe import Recipe
+from .objectives import Batch, Objective, Outcome
 from .verification import Pairs, figures, fold_accuracy, pairs_of
 
 PERSON, LANDMARKS, PICTURE, PAIR, FOLD = 0, slice(1, 4), 4, 5, 6
@@ -39,7 +36,7 @@ class Companion(nn.Module):
 
 
 @dataclass(frozen=True)
-class FaceVerification:
+class FaceVerification(Objective):
     """Networks that give unit embeddings (B, width); targets are a person's number and landmarks.
 
     Attributes:
@@ -53,7 +50,6 @@ class FaceVerification:
     margin: Callable[[int, int], MarginLoss] = AdditiveCosine
     symmetry: Symmetry | None = None
     flips: bool = False
-    classes: ClassVar[bool] = False
 
     def companion(self, network: nn.Module, data: Data) -> nn.Module | None:
         """Class vectors of the persons to train on.
@@ -72,24 +68,14 @@ class FaceVerification:
             )
         return Companion(margin)
 
-    def inputs(self, samples: Raw, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, ...]:
-        return (samples,) if isinstance(samples, Tensor) else samples
-
-    def loss(
-        self,
-        network: nn.Module,
-        companion: nn.Module | None,
-        samples: Raw,
-        targets: Tensor,
-        recipe: Recipe,
-        draws: torch.Generator,
-    ) -> Outcome:
+    def loss(self, network: nn.Module, companion: nn.Module | None, batch: Batch) -> Outcome:
+        samples, targets, recipe = batch.samples, batch.targets, batch.recipe
         assert isinstance(samples, Tensor) and isinstance(companion, Companion)
         if recipe.flip or recipe.shift_pixels or recipe.mixup:
             raise BadInput("faces: flip, shift_pixels and mixup of the recipe know no landmarks; set them to 0")
         persons, landmarks, margin = targets[:, PERSON].long(), targets[:, LANDMARKS], companion.margin
         if self.flips:
-            samples, landmarks = mirrored(samples, landmarks, draws)
+            samples, landmarks = mirrored(samples, landmarks, batch.draws)
         ahead, views = self.symmetry.views(samples, landmarks) if self.symmetry else (None, ())
         # One batch of all, as batch norms otherwise see faces and halves in turn.
         features = getattr(network, "features", network)(torch.cat([samples, *views]))

@@ -26,7 +26,7 @@ from .checkpoint import FILE, load_checkpoint, save_checkpoint
 from .data import Data
 from .distributed import Ranks, joined
 from .learning import Learner, LearningRule
-from .objectives import evaluate, in_tuple, objective_of
+from .objectives import Batch, evaluate, in_tuple, objective_of
 from .perturbation import Perturbation
 from .recipe import Recipe
 from .run import TRAINING, Run, check_folder, load_run, save_run, write_history
@@ -173,7 +173,7 @@ class _Training:
             return self.learner.learn(samples, targets)
         self.optimizer.zero_grad(set_to_none=True)
         with self.perturbation.chip(self.module, self.steps) if self.perturbation else nullcontext():
-            outcome = self.objective.loss(self.replica, self.companion, samples, targets, recipe, draws)
+            outcome = self.objective.loss(self.replica, self.companion, Batch(samples, targets, recipe, draws))
             loss = outcome.loss
             if self.teacher is not None:
                 with torch.no_grad():

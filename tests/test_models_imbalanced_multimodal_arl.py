@@ -12,7 +12,7 @@ from offramp.models.data.paired import two_view_digits
 from offramp.models.imbalanced_multimodal_arl import VIEWS, Arl, Warmup, modes
 from offramp.models.late_fusion import perceptrons
 from offramp.models.modality_balance import asymmetry, dependence, inverse_variance
-from offramp.models.objectives import evaluate
+from offramp.models.objectives import Batch, evaluate
 from offramp.models.recipe import Recipe
 from offramp.models.run import restore
 from offramp.models.system import find_system
@@ -39,7 +39,7 @@ def gradients(mode, batch, warm=True):
     network, counter = network_of(), Warmup(8)
     if warm:
         counter.steps += 10
-    outcome = mode.loss(network, counter, *batch, RECIPE, DRAWS)
+    outcome = mode.loss(network, counter, Batch(*batch, RECIPE, DRAWS))
     outcome.loss.backward()
     return {name: parameter.grad for name, parameter in network.named_parameters()}, outcome
 
@@ -103,7 +103,7 @@ def test_the_count_of_steps_is_kept_in_checkpoints_and_not_with_the_network():
 
 def test_mixed_samples_have_both_labels(batch):
     network, counter = network_of(), Warmup(8)
-    outcome = modes(VIEWS)["joint"].loss(network, counter, *batch, replace(RECIPE, mixup=0.4), DRAWS)
+    outcome = modes(VIEWS)["joint"].loss(network, counter, Batch(*batch, replace(RECIPE, mixup=0.4), DRAWS))
     first, second, present = outcome.inputs
     assert not torch.equal(first, batch[0][0]) and torch.equal(present, torch.ones(8, 2))
     logs = network(first, second, present)[0].log_softmax(1)

@@ -8,6 +8,7 @@ from offramp.errors import BadInput
 from offramp.models.data import Data, InMemory, Preprocessing
 from offramp.models.facial_symmetry import Symmetry, blank, distance
 from offramp.models.margin_losses import AdaFace
+from offramp.models.objectives import Batch
 from offramp.models.recipe import Recipe
 from offramp.models.symface_training import FaceVerification, mirrored
 from torch import nn
@@ -46,7 +47,7 @@ def loss_of(objective, images, targets, network=None, companion=None, recipe=REC
     torch.manual_seed(0)
     network = network or Flat()
     companion = companion or objective.companion(network, data_of(images, targets))
-    return objective.loss(network, companion, images, targets, recipe, torch.Generator().manual_seed(1))
+    return objective.loss(network, companion, Batch(images, targets, recipe, torch.Generator().manual_seed(1)))
 
 
 # The loss

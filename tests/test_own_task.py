@@ -11,7 +11,7 @@ from offramp.finetune import Finetuning
 from offramp.manifest import check_document, read_manifest
 from offramp.models import system as zoo
 from offramp.models.data import Data, InMemory, Preprocessing
-from offramp.models.objectives import Outcome, evaluate, in_tuple
+from offramp.models.objectives import Objective, Outcome, evaluate, in_tuple
 from offramp.models.picture import Picture, png_of
 from offramp.models.recipe import Recipe
 from offramp.models.run import load_run
@@ -49,30 +49,22 @@ def folded(network):
     return network
 
 
-class Distances:
+class Distances(Objective):
     """The two sums of the inputs; beside the network trains a layer that stays behind."""
-
-    classes = False
 
     def companion(self, network, data):
         return nn.Linear(2, 2)
 
-    def inputs(self, samples, targets, draws):
-        return samples
-
-    def loss(self, network, companion, samples, targets, recipe, draws):
-        outputs = network(*samples)
-        loss = (outputs - targets).square().mean() + (companion(outputs) - targets).square().mean()
-        return Outcome(loss, samples, outputs)
+    def loss(self, network, companion, batch):
+        outputs = network(*batch.samples)
+        loss = (outputs - batch.targets).square().mean() + (companion(outputs) - batch.targets).square().mean()
+        return Outcome(loss, batch.samples, outputs)
 
     def scores(self, outputs, inputs, targets):
         return (outputs[0] - targets).abs()
 
     def metrics(self, scores):
         return {"error": scores.mean().item(), "largest_error": scores.max().item()}
-
-    def distance(self, outputs, teacher, temperature):
-        return (outputs - teacher).square().mean()
 
 
 def sums(name, seed):

@@ -8,6 +8,7 @@ import torch
 from offramp.models.data import Data, InMemory, Preprocessing
 from offramp.models.data.faces import FaceRecipe, generate_faces
 from offramp.models.facial_symmetry import Symmetry
+from offramp.models.objectives import Batch
 from offramp.models.recipe import Recipe
 from offramp.models.symface_training import FaceVerification
 from offramp.reproductions import Study, claims_of, reproductions
@@ -58,7 +59,7 @@ def test_a_stack_has_the_losses_of_the_zoos_objective(faces, symmetry):
         companion = objective.companion(network, Data("faces", part, part, (), Preprocessing()))
         companion.margin.vectors.data = stack.vectors[place].detach()
         recipe = Recipe(label_smoothing=0.0)
-        outcome = objective.loss(network, companion, images[place], targets[place], recipe, torch.Generator())
+        outcome = objective.loss(network, companion, Batch(images[place], targets[place], recipe, torch.Generator()))
         assert found[place].item() == pytest.approx(outcome.loss.item(), rel=1e-4)
 
 

@@ -4,11 +4,13 @@ A task of the zoo without an objective of its own has the one that `objective_of
 `System.objective`, one class in the system's own file.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from ...errors import BadInput
@@ -35,42 +37,56 @@ class Outcome:
     outputs: Tensor
 
 
-class Objective(Protocol):
+@dataclass(frozen=True)
+class Batch:
+    """What a training step is given.
+
+    Attributes:
+        samples: augmented and preprocessed, (B, ...).
+        targets: (B,) or (B, k).
+        recipe: of the training.
+        draws: where whatever the step draws comes from.
+    """
+
+    samples: Raw
+    targets: Tensor
+    recipe: Recipe
+    draws: torch.Generator
+
+
+class Objective(ABC):
     """What a network trains on and is measured by."""
 
-    @property
-    def classes(self) -> bool:
-        """Whether the first output holds a score for each class."""
+    classes: ClassVar[bool] = False
+    """Whether the first output holds a score for each class."""
 
     def companion(self, network: nn.Module, data: Data) -> nn.Module | None:
         """What trains beside the network and stays behind when it ships, as the class vectors of a margin loss."""
+        return None
 
     def inputs(self, samples: Raw, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, ...]:
         """What the network takes where it is measured and on a device, from preprocessed samples (B, ...)."""
+        return in_tuple(samples)
 
-    def loss(
-        self,
-        network: nn.Module,
-        companion: nn.Module | None,
-        samples: Raw,
-        targets: Tensor,
-        recipe: Recipe,
-        draws: torch.Generator,
-    ) -> Outcome:
-        """One forward pass of training, on preprocessed samples.
+    @abstractmethod
+    def loss(self, network: nn.Module, companion: nn.Module | None, batch: Batch) -> Outcome:
+        """One forward pass of training.
 
         Where a network is trained for a precision, `network` is not the system's own class: it takes what `inputs`
         gives and returns what the network ships with, and no more can be asked of it.
         """
 
+    @abstractmethod
     def scores(self, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
         """(B, k): what a whole split's figures are made of, sample by sample."""
 
+    @abstractmethod
     def metrics(self, scores: Tensor) -> dict[str, float]:
         """Figures of a whole split, from its float64 scores (N, k)."""
 
     def distance(self, outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """How far a network's first output is from its teacher's."""
+        """How far a network's first output is from its teacher's: the mean squared error."""
+        return functional.mse_loss(outputs, teacher)
 
 
 def objective_of(task: str) -> Objective:

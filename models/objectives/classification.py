@@ -5,38 +5,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..augment import Mixture, draw_mixture
-from ..batches import Raw
-from ..data import Data
-from ..recipe import Recipe
-from . import Outcome
+from . import Batch, Objective, Outcome, in_tuple
 
 
-class Classification:
+class Classification(Objective):
     """Networks of one input whose first output holds a score for each class; targets are class numbers (B,)."""
 
     classes = True
 
-    def companion(self, network: nn.Module, data: Data) -> nn.Module | None:
-        return None
-
-    def inputs(self, samples: Raw, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, ...]:
-        return (samples,) if isinstance(samples, Tensor) else samples
-
-    def loss(
-        self,
-        network: nn.Module,
-        companion: nn.Module | None,
-        samples: Raw,
-        targets: Tensor,
-        recipe: Recipe,
-        draws: torch.Generator,
-    ) -> Outcome:
-        inputs = self.inputs(samples, targets, draws)
-        mixture = draw_mixture(len(targets), recipe.mixup, draws) if recipe.mixup else None
+    def loss(self, network: nn.Module, companion: nn.Module | None, batch: Batch) -> Outcome:
+        inputs, recipe = in_tuple(batch.samples), batch.recipe
+        mixture = draw_mixture(len(batch.targets), recipe.mixup, batch.draws) if recipe.mixup else None
         if mixture is not None:
             inputs = tuple(map(mixture, inputs))
         outputs = network(*inputs)
-        return Outcome(cross_entropy(outputs, targets, recipe.label_smoothing, mixture), inputs, outputs)
+        return Outcome(cross_entropy(outputs, batch.targets, recipe.label_smoothing, mixture), inputs, outputs)
 
     def scores(self, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
         """(B, 2): hit and loss of each sample."""

@@ -8,35 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..augment import draw_mixture
-from ..batches import Raw
-from ..data import Data
-from ..recipe import Recipe
-from . import Outcome
+from . import Batch, Objective, Outcome, in_tuple
 
 
-class Reconstruction:
+class Reconstruction(Objective):
     """Networks whose output is their input again; targets tell normal samples (0) from others."""
 
-    classes = False
-
-    def companion(self, network: nn.Module, data: Data) -> nn.Module | None:
-        return None
-
-    def inputs(self, samples: Raw, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, ...]:
-        return (samples,) if isinstance(samples, Tensor) else samples
-
-    def loss(
-        self,
-        network: nn.Module,
-        companion: nn.Module | None,
-        samples: Raw,
-        targets: Tensor,
-        recipe: Recipe,
-        draws: torch.Generator,
-    ) -> Outcome:
-        inputs = self.inputs(samples, targets, draws)
-        if recipe.mixup:
-            inputs = tuple(map(draw_mixture(len(targets), recipe.mixup, draws), inputs))
+    def loss(self, network: nn.Module, companion: nn.Module | None, batch: Batch) -> Outcome:
+        inputs = in_tuple(batch.samples)
+        if batch.recipe.mixup:
+            inputs = tuple(map(draw_mixture(len(batch.targets), batch.recipe.mixup, batch.draws), inputs))
         outputs = network(*inputs)
         return Outcome(functional.mse_loss(outputs, inputs[0]), inputs, outputs)
 
@@ -53,6 +34,3 @@ class Reconstruction:
 
             found["auc"] = float(roc_auc_score((~normal).numpy(), errors.numpy()))
         return found
-
-    def distance(self, outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        return functional.mse_loss(outputs, teacher)
