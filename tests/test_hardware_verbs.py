@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from offramp.manifest import check_document, read_manifest
 from offramp.models.run import load_run
+from offramp.reproductions import reproductions
 from offramp.storage import sha256_of
 
 sys.path.append(str(Path(__file__).parent))
@@ -295,5 +296,6 @@ def test_files_of_another_ending_or_without_pulses_are_refused(tmp_path):
 
 
 def test_a_paper_that_is_not_reproduced_lists_those_that_are():
-    known = "adaptive-learning-rule-synapse"
+    known = ", ".join(reproductions())
+    assert "adaptive-learning-rule-synapse" in known
     assert error_of("reproduce", "nonsense") == f"nonsense: no such reproduction; known: {known}"

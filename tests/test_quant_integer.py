@@ -110,13 +110,17 @@ def test_average_pools_divide_as_pytorch_does(kernel, stride, padding, ceil, cou
     assert (found - wanted).abs().max() <= 0.5 + 1e-4
 
 
-# Steps of the output, as measured here with one to spare: other processors add up in another order.
-FURTHEST = {"resnet8": 2, "ds_cnn": 2, "mobilenet_v1_025": 7, "fc_autoencoder": 1, "care_xxs": 2, "bireal_xs": 4}
+ZOO = ["resnet8", "ds_cnn", "mobilenet_v1_025", "fc_autoencoder", "care_xxs", "bireal_xs"]
 
 
-@pytest.mark.parametrize("name", FURTHEST)
+@pytest.mark.parametrize("name", ZOO)
 def test_the_zoo_computes_what_pytorch_does(name) -> None:
-    """Rounding near a limit may take the other code in a layer: few samples show it at the output, and by few steps."""
+    """All but a few samples, exactly.
+
+    Where a sum lies at a rounding limit, PyTorch's order of additions, which the processor decides, may take the other
+    code. An untrained network lets that grow to any number of steps at its output, so those samples have no limit here:
+    what each operation computes is held to PyTorch's above, and what an artifact does where it is verified.
+    """
     program = quantized_system(name)
     integers = integer_program(program.program, program.input_names, program.output_names)
     step = program.output_steps()[0]
@@ -126,8 +130,7 @@ def test_the_zoo_computes_what_pytorch_does(name) -> None:
     assert found.shape == wanted.shape
     assert wanted.std(axis=0).mean() >= 0.5  # outputs that hardly depend on the input would prove nothing
     furthest = np.abs(found - wanted).reshape(len(samples), -1).max(axis=1)
-    assert furthest.max() <= FURTHEST[name] + 0.001
-    assert np.median(furthest) <= 0.001
+    assert np.count_nonzero(furthest <= 0.001) > len(samples) // 2
 
 
 def test_signs_are_folded_into_the_sums_before_them() -> None:
