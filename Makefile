@@ -1,9 +1,11 @@
 # Two commands set everything up on a fresh Linux or macOS machine: `make demo` and `make test`.
 # make test VENV=.venv-312 PYTHON=python3.12    another interpreter, in an environment of its own
 # make test ARGS="-k onnx -x"                   more arguments for pytest
+# make test JOBS=4                              files of tests that run at a time; 0 for one process without workers
 
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 # The first of these that runs and is recent enough; a version manager's stand-in may exist and not run.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo "$$python" && break; done)
@@ -24,7 +26,7 @@ demo: $(VENV)/installed  ## train, quantize, export, execute and report a small 
 	$(OFFRAMP) export care_s0 --precision float32 --precision int8 --calibration-samples 32
 
 test: lint  ## lint, types and every test
-	OMP_NUM_THREADS=1 $(IN_VENV) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(IN_VENV) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 reproduce: $(VENV)/installed  ## every paper's claims over five seeds, recorded and written into docs/results.md
 	$(IN_VENV) -m offramp.benchmarks.reproductions --keep

@@ -80,7 +80,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("verb", ["verify", "profile"])
-@pytest.mark.parametrize(("suffix", "damage"), DAMAGES, ids=str)
+@pytest.mark.parametrize(("suffix", "damage"), DAMAGES, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_a_damaged_artifact_is_refused_by_name(dist, tmp_path, verb, suffix, damage):
     path = tmp_path / f"foreign{suffix}"
     (dist / f"bad_input_net{suffix}").rename(path)
