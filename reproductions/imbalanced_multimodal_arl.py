@@ -12,12 +12,13 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from ..estimate import Estimate, estimate_of, share_of
+from ..estimate import estimate_of, share_of
 from ..models.imbalanced_multimodal_arl import VIEWS, Arl, modes
 from ..models.late_fusion import TwoSensors
 from ..models.modality_balance import Balanced
 from . import Claim, Study, Table
 from ._artifacts import run_on, ship
+from ._paired import above
 from ._two_views import NOISES, RATES, Found, Views, draw_views, read_digits, train
 
 _CLEAR = (0, 1)  # the view with less noise, by setting
@@ -72,12 +73,13 @@ def _fused(found: dict[str, Found]) -> list[Claim]:
         for name, rival in rivals.items():
             shown = _accuracy_table(found) if not claims else None
             claims.append(
-                _above(
+                above(
                     f"{words}: ARL's fused accuracy is above that of {rival} (paired differences, 95 % interval)",
+                    "accuracy",
                     found[name].accuracy(setting),
                     found["arl"].accuracy(setting),
-                    _CODE.format(*_factors(found["arl"], setting)) if name == "code" else "",
-                    shown,
+                    note=_CODE.format(*_factors(found["arl"], setting)) if name == "code" else "",
+                    table=shown,
                 )
             )
     return claims
@@ -116,15 +118,14 @@ def _reliability(found: dict[str, Found]) -> list[Claim]:
     metric = "share of the inverse variance"
     own, other = (each.test[_MEMORISED, ..., 0].mean(0).tolist() for each in (arl, found["held_out"]))
     return [
-        _above(f"{where}, by the entropies of the training batches, which ARL uses", half, batches, metric=metric),
-        _above(
-            f"{where}, by the entropies of held-out samples", half, held_out, table=_share_table(arl), metric=metric
-        ),
-        _above(
+        above(f"{where}, by the entropies of the training batches, which ARL uses", metric, half, batches),
+        above(f"{where}, by the entropies of held-out samples", metric, half, held_out, table=_share_table(arl)),
+        above(
             f"{at}, coefficients from held-out batches raise ARL's fused accuracy (paired differences, 95 % interval)",
+            "accuracy",
             own,
             other,
-            "mean of both settings",
+            note="mean of both settings",
         ),
     ]
 
@@ -252,26 +253,6 @@ def _rate(found: Found, setting: int) -> str:
 
 def _mean_gain(baseline: Sequence[float], ours: Sequence[float]) -> float:
     return estimate_of(ours).mean - estimate_of(baseline).mean
-
-
-def _above(
-    claim: str,
-    baseline: Sequence[float],
-    ours: Sequence[float],
-    note: str = "",
-    table: Table | None = None,
-    metric: str = "accuracy",
-) -> Claim:
-    """Holds where the interval of the paired differences is above zero."""
-    gain = estimate_of([mine - other for mine, other in zip(ours, baseline)])
-    words = f"difference {_signed(gain, metric)}"
-    return _claim(claim, baseline, ours, gain.low > 0, f"{words}; {note}" if note else words, table, metric)
-
-
-def _signed(gain: Estimate, metric: str) -> str:
-    scale, unit = (100, " points") if metric == "accuracy" else (1, "")
-    mean, low, high = (f"{scale * value:+.2f}" for value in (gain.mean, gain.low, gain.high))
-    return f"{mean} ({low} to {high}){unit}"
 
 
 def _claim(

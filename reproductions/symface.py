@@ -19,6 +19,7 @@ from ..models.facial_symmetry import Symmetry
 from . import Claim, Study, Table
 from ._artifacts import run_on, ship
 from ._faces import AUC, TAR, Faces, Setting, Stack, draw_faces, measured
+from ._paired import above
 
 STEPS = 800
 PLAIN = 6**-0.5  # gain of PyTorch's own first weights of a linear layer
@@ -155,18 +156,7 @@ def _gain(
     claim: str, figure: str, baseline: Figures, ours: Figures, note: str = "", table: Table | None = None
 ) -> Claim:
     """One that holds where the interval of the paired differences is above 0."""
-    before, now = _of(baseline, figure), _of(ours, figure)
-    gain = estimate_of([after - first for first, after in zip(before, now)])
-    shown = f"gain {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
-    return Claim(
-        f"{claim} {_INTERVAL}",
-        figure,
-        share_of(before),
-        share_of(now),
-        gain.low > 0,
-        "; ".join(filter(None, (shown, note))),
-        table,
-    )
+    return above(f"{claim} {_INTERVAL}", figure, _of(baseline, figure), _of(ours, figure), note=note, table=table)
 
 
 def _table(found: dict[str, Trained]) -> Table:

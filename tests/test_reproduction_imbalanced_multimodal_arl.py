@@ -128,15 +128,6 @@ def test_the_rate_is_the_one_that_is_best_on_samples_which_do_not_measure(digits
         assert hits.float().mean().item() == pytest.approx(found.accuracy(setting)[0])
 
 
-@pytest.mark.parametrize(
-    ("ours", "holds"), [([0.6, 0.7, 0.8], True), ([0.5, 0.6, 0.7], False), ([0.9, 0.6, 0.7], False), ([0.4] * 3, False)]
-)
-def test_being_above_is_held_by_the_interval_of_paired_differences(ours, holds):
-    found = study_of_arl._above("x", [0.5, 0.6, 0.71], ours, "why")
-    assert found.holds is holds and found.note.endswith("; why")
-    assert found.baseline.mean == pytest.approx(0.6033, abs=1e-4)
-
-
 def test_the_best_weight_is_that_of_the_inverse_variances():
     found = study_of_arl._inverse_variance_is_best((0, 1, 2))
     assert found.holds

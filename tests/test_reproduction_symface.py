@@ -99,7 +99,7 @@ def test_claims_hold_by_their_rules(claims):
         elif "int8" in row["claim"]:
             assert row["holds"] == (gain >= -0.01)
         else:
-            assert row["holds"] == (gain > 0) and row["note"].startswith(f"gain {gain:+.4f}")
+            assert row["holds"] == (gain > 0) and row["note"].startswith(f"difference {gain:+.4f}")
 
 
 @pytest.mark.parametrize(
