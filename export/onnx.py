@@ -18,6 +18,7 @@ from ..storage import atomic_path
 from .artifact import Artifact, TensorSpec, is_quantized
 from .code_bits import describe_weights, weight_bits
 from .onnx_few_bits import FORMS, clip_codes, pack_weights
+from .onnx_linear import linear_as_gemm
 from .onnx_rewrites import fold_pads, open_batch, shift_to_uint8, state_zero_points, tidy
 from .quiet import quiet
 
@@ -56,6 +57,7 @@ def to_onnx(
         shift_to_uint8(model)
         state_zero_points(model)
         clip_codes(model)
+        linear_as_gemm(model)
         pack_weights(model, bits)
         present = {name for node in model.graph.node for name in node.output}
         modules = {name: path for name, path in modules.items() if name in present}
