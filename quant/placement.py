@@ -77,7 +77,7 @@ def activation_inputs(node: Node, rule: Rule) -> list[Node]:
 def fuses_into_activation(node: Node, rules: dict[Node, Rule]) -> bool:
     """Whether the value only feeds a ReLU that the kernel applies itself, so that nothing stands between them."""
     kind = rules[node].kind
-    if kind is not Kind.WEIGHTED and node.target is not aten.add.Tensor:
+    if kind is not Kind.WEIGHTED and node.target not in (aten.add.Tensor, aten.sub.Tensor):
         return False
     users = list(node.users)
     return len(users) == 1 and is_fused_activation(users[0]) and rules[users[0]].kind is Kind.POINTWISE

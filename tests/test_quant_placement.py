@@ -46,6 +46,7 @@ TABLE = {
     "gelu is a table": (lambda n, x: functional.gelu(n.a(x)), [["inputs_0"], ["conv2d"], ["gelu"]], []),
     "depthwise": (lambda n, x: n.depthwise(x).relu(), [["inputs_0"], ["relu"]], []),
     "a residual sum": (lambda n, x: (x + n.a(x)).relu(), [["inputs_0"], ["conv2d"], ["relu"]], []),
+    "a difference cut at zero": (lambda n, x: (x - n.a(x)).relu(), [["inputs_0"], ["conv2d"], ["relu"]], []),
     "relu of a sum that is read twice": (
         lambda n, x: (y := x + n.a(x)).relu() + y,
         [["inputs_0"], ["conv2d"], ["add"], ["relu"], ["add_1"]],
