@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,6 +17,7 @@ from ...errors import BadInput, OfframpWarning
 from .dataset import Data
 from .face_lists import Pair, read_landmarks, read_pairs
 from .image_folder import ENDINGS
+from .pictures import mode_of, open_picture, planes_of
 from .preprocessing import Preprocessing
 
 MOST_UNREADABLE = 0.5
@@ -65,19 +65,14 @@ def read_face(path: Path, channels: int, size: int) -> Tensor:
     """A whole picture as raw float32 (channels, size, size) in 0..255; grey becomes colour and the other way round.
 
     Raises:
-        BadInput: the file is no picture, or is cut short.
+        UnreadablePicture: the file is no picture, or is cut short.
     """
-    from PIL import Image
+    from PIL.Image import Resampling
 
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB" if channels == 3 else "L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{path}: cannot be read as a picture ({error}); replace or remove it") from error
+    image = open_picture(path, mode_of(channels))
     if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.array(image, np.float32).reshape(size, size, channels)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()  # (H, W, C) -> (C, H, W)
+        image = image.resize((size, size), Resampling.BILINEAR)
+    return planes_of(image)
 
 
 def load_face_folder(folder: Path, channels: int, size: int, seed: int = 0) -> Data:

@@ -5,13 +5,12 @@ The shorter side is resized (bicubic) so that the centre crop keeps 87.5% of it.
 
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...errors import BadInput
 from .dataset import Data
+from .pictures import mode_of, open_picture, planes_of
 from .preprocessing import Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -66,21 +65,16 @@ def read_image(path: Path, channels: int, size: int) -> Tensor:
     """A picture as raw float32 (channels, size, size) in 0..255.
 
     Raises:
-        BadInput: the file is no picture, or is cut short.
+        UnreadablePicture: the file is no picture, or is cut short.
     """
-    from PIL import Image
+    from PIL.Image import Resampling
 
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB" if channels == 3 else "L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{path}: cannot be read as a picture ({error}); replace or remove it") from error
+    image = open_picture(path, mode_of(channels))
     factor = size / CROP / min(image.size)
     width, height = (max(size, round(side * factor)) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
-    image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
-    pixels = np.array(image, np.float32).reshape(size, size, channels)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()  # (H, W, C) -> (C, H, W)
+    image = image.resize((width, height), Resampling.BICUBIC).crop((left, top, left + size, top + size))
+    return planes_of(image)
 
 
 def _classes(folder: Path) -> list[str]:
