@@ -24,7 +24,7 @@ def systems_table() -> list[dict[str, Any]]:
 def count_system(name: str) -> dict[str, int]:
     """Parameters of the network as it is trained, and multiply-accumulates of one sample in the program that ships."""
     source = find_source(name)
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):
         parameters = sum(p.numel() for p in find_system(name).build().parameters())
     captured = capture(source.network, source.example_inputs, source.input_names, source.output_names)
     count = count_program(to_program(captured.module, captured.example_inputs))

@@ -5,13 +5,16 @@ arXiv 2411.16170. Each block splits its 4g channels into `[memory | attention | 
 mixes tokens in the last three, and lets them interact twice: among themselves, then with the memory.
 """
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .care_blocks import CareBlock, Head
+from .care_folding import fold_gamma, mean_of_heads
 from .recipe import Recipe
 from .system import System
 
@@ -43,98 +46,16 @@ class CareConfig:
     gamma: float = 1e-6
 
 
-class LinearAttention(nn.Module):
-    """Attention whose cost is linear in the number of positions.
-
-    With phi(u) = ELU(u) + 1 and N positions per image:
-    `out = phi(q) (phi(k)^T v / N) / (phi(q) . mean(phi(k)) + 1e-6)`. Values are the input itself.
-    """
-
-    def __init__(self, channels: int, head_dim: int):
-        super().__init__()
-        self.heads, self.head_dim = channels // head_dim, head_dim
-        self.query_key = nn.Conv2d(channels, 2 * channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        positions = height * width
-        per_head = (batch, self.heads, self.head_dim, positions)
-        query, key = self.query_key(x).chunk(2, dim=1)
-        query = functional.elu(query.reshape(per_head)) + 1  # (B, h, D, N)
-        key = functional.elu(key.reshape(per_head)) + 1
-        value = x.reshape(per_head)
-        summary = value @ key.transpose(-1, -2) * (1 / positions)  # (B, h, D, D)
-        norm = key.mean(-1, keepdim=True).transpose(-1, -2) @ query  # (B, h, 1, N)
-        return (summary @ query / (norm + 1e-6)).reshape(batch, channels, height, width)
-
-
-class StripConvolution(nn.Module):
-    """The sum of an 11x1 and a 1x11 depthwise convolution, the early stages' stand-in for attention."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.vertical = nn.Conv2d(channels, channels, (11, 1), padding=(5, 0), groups=channels)
-        self.horizontal = nn.Conv2d(channels, channels, (1, 11), padding=(0, 5), groups=channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.vertical(x) + self.horizontal(x)
-
-
-class Interaction(nn.Module):
-    """Channel mixing: `x + fc2(DW3x3(GELU(fc1(BN(x)))))`; without `project` it ends at the depthwise convolution."""
-
-    def __init__(self, channels: int, ratio: int, project: bool = True):
-        super().__init__()
-        hidden = channels * ratio
-        self.norm = nn.BatchNorm2d(channels)
-        self.fc1 = nn.Conv2d(channels, hidden, 1)
-        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        self.fc2 = nn.Conv2d(hidden, channels, 1) if project else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.depthwise(functional.gelu(self.fc1(self.norm(x))))
-        return hidden if self.fc2 is None else x + self.fc2(hidden)
-
-
-class CareBlock(nn.Module):
-    """Decoupled token mixing and dual interaction, (B, 4g, H, W) to the same shape.
-
-    The `last` block of the network has no skip: it returns the second interaction's hidden features, (B, 4g*r2, H, W).
-    """
-
-    def __init__(self, memory_dim: int, ratios: tuple[int, int], head_dim: int, gamma: float, last: bool):
-        super().__init__()
-        g = memory_dim
-        self.attention = LinearAttention(g, head_dim) if head_dim else StripConvolution(g)
-        self.conv3 = nn.Conv2d(g, g, 3, padding=1, groups=g)
-        self.conv7 = nn.Conv2d(g, g, 7, padding=3, groups=g)
-        self.features = Interaction(3 * g, ratios[0])
-        self.memory = Interaction(4 * g, ratios[1], project=not last)
-        self.gamma = None if last else nn.Parameter(torch.full((1, 4 * g, 1, 1), gamma))
-
-    def forward(self, x: Tensor) -> Tensor:
-        memory, attended, near, far = x.chunk(4, dim=1)
-        mixed = torch.cat([self.attention(attended), self.conv3(near), self.conv7(far)], dim=1)
-        y = self.memory(torch.cat([memory, self.features(mixed)], dim=1))
-        return y if self.gamma is None else x + self.gamma * y
-
-
-class Head(nn.Module):
-    """Layer norm and linear classifier on pooled features, (B, class_dim) to (B, num_classes)."""
-
-    def __init__(self, class_dim: int, num_classes: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(class_dim, eps=1e-6)
-        self.classify = nn.Linear(class_dim, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classify(self.norm(x))
+BuildBlock = Callable[[int, tuple[int, int], int, float, bool], nn.Module]
 
 
 class CareTransformer(nn.Module):
-    """The whole network, (B, in_channels, H, W) to logits (B, num_classes), the mean of two equal heads."""
+    """The whole network, (B, in_channels, H, W) to logits (B, num_classes), the mean of two equal heads.
 
-    def __init__(self, config: CareConfig):
+    `block` makes the blocks, from `CareBlock`'s arguments; ablations give their own.
+    """
+
+    def __init__(self, config: CareConfig, block: BuildBlock = CareBlock):
         super().__init__()
         widths = [4 * g for g in config.memory_dims]
         self.stem = nn.Sequential(
@@ -147,29 +68,53 @@ class CareTransformer(nn.Module):
         last_stage = len(widths) - 1
         self.stages = nn.ModuleList(
             nn.Sequential(
-                *(
-                    CareBlock(g, ratios, head_dim, config.gamma, last=s == last_stage and b == depth - 1)
-                    for b in range(depth)
-                )
+                *(block(g, ratios, head_dim, config.gamma, s == last_stage and b == depth - 1) for b in range(depth))
             )
             for s, (depth, g, ratios, head_dim) in enumerate(
                 zip(config.depths, config.memory_dims, config.ratios, config.head_dims)
             )
         )
         self.class_head = Head(config.class_dim, config.num_classes)
-        self.distillation_head = Head(config.class_dim, config.num_classes)
+        self.distillation_head: Head | None = Head(
+            config.class_dim, config.num_classes
+        )  # None once folded into the other
         self.apply(_initialise)
 
     def features(self, x: Tensor) -> Tensor:
         """Pooled features, (B, class_dim)."""
-        x = self.stages[0](self.stem(x))
-        for down, stage in zip(self.downsample, self.stages[1:]):
-            x = stage(down(x))
-        return functional.gelu(x.mean((2, 3)))
+        return functional.gelu(stage_maps(self.stem, self.downsample, self.stages, x)[-1].mean((2, 3)))
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.features(x)
+        if self.distillation_head is None:
+            return self.class_head(pooled)
         return (self.class_head(pooled) + self.distillation_head(pooled)) * 0.5
+
+
+def stage_maps(stem: nn.Module, downsample: nn.ModuleList, stages: nn.ModuleList, x: Tensor) -> list[Tensor]:
+    """What each stage of an image (B, C, H, W) gives, from the finest map to the coarsest."""
+    maps = [stages[0](stem(x))]
+    for down, stage in zip(downsample, stages[1:]):
+        maps.append(stage(down(maps[-1])))
+    return maps
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """A copy as it goes to devices: two heads in one, and each block's gamma in the layer before it.
+
+    Equal to the network up to float rounding, with the same inputs and outputs.
+
+    Args:
+        network: a CARE Transformer, or another module that holds its blocks; it is left as it is.
+    """
+    folded = copy.deepcopy(network)
+    for module in folded.modules():
+        if isinstance(module, CareBlock):
+            fold_gamma(module)
+    if isinstance(folded, CareTransformer) and folded.distillation_head is not None:
+        folded.class_head = mean_of_heads(folded.class_head, folded.distillation_head)
+        folded.distillation_head = None
+    return folded
 
 
 def _initialise(module: nn.Module) -> None:
@@ -187,7 +132,7 @@ XXS = CareConfig(
     (1, 1, 2, 1), (4, 8, 16, 32), ((2, 2),) * 4, (0, 0, 8, 16), 256, num_classes=10, in_channels=1, stem=2, gamma=1.0
 )
 
-_SOURCE = "Zhou et al., CARE Transformer, CVPR 2025, arXiv 2411.16170"
+SOURCE = "Zhou et al., CARE Transformer, CVPR 2025, arXiv 2411.16170"
 _IMAGENET = Recipe(
     learning_rate=2.5e-3, epochs=310, batch_size=1536, warmup_epochs=20, final_learning_rate=4e-3, mixup=0.8, flip=True
 )
@@ -203,7 +148,8 @@ def _system(name: str, config: CareConfig, size: int, dataset: str | None, recip
         input_shapes={"image": (1, config.in_channels, size, size)},
         dataset=dataset,
         recipe=recipe,
-        source=_SOURCE,
+        ship=fold,
+        source=SOURCE,
     )
 
 

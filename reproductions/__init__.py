@@ -36,6 +36,15 @@ class Study:
         if not 0 < self.effort <= 1:
             raise BadInput(f"effort must be above 0 and at most 1, got {self.effort:g}")
 
+    def refuse_data(self, source: str) -> None:
+        """For studies whose truth must be known.
+
+        Raises:
+            BadInput: the user gave data.
+        """
+        if self.data is not None:
+            raise BadInput(f"{self.data}: this study {source}; leave out --data")
+
     def epochs(self, full: int) -> int:
         """As many as the effort leaves, at least one."""
         return max(1, round(full * self.effort))

@@ -1,6 +1,7 @@
 """Artifacts of a study's networks: written, executed and timed as `offramp deploy` does it, for claims about those."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def ship(
     folder: Path,
     targets: Sequence[str] = ("onnx", "tflite"),
     precisions: Sequence[str] = ("float32", "int8"),
+    scheme: Scheme | None = None,
 ) -> dict[Key, Path]:
     """Quantizes a network once and writes its artifacts into `folder`.
 
@@ -34,6 +36,7 @@ def ship(
         name: of the files.
         example_inputs: one sample of each input by name, batch dimension of 1 included.
         calibration: inputs by name, (N, ...), that ranges are chosen on; all of them are read.
+        scheme: None for what `deploy` takes.
 
     Returns:
         The file of each target and precision.
@@ -45,7 +48,7 @@ def ship(
         samples = [
             tuple(torch.from_numpy(calibration[name][i : i + 1]) for name in captured.input_names) for i in range(count)
         ]
-        programs["int8"] = quantize(captured, samples, Scheme(samples=count)).program
+        programs["int8"] = quantize(captured, samples, replace(scheme or Scheme(), samples=count)).program
     paths = {}
     for target in targets:
         for precision in precisions:

@@ -12,26 +12,30 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput
+from ..models.data import InMemory
+from ..models.data.digits import load_digits
 
 GLYPH = 8  # pixels of a digit's side
 CLASSES = 10
-_GREY = 255 / 16  # the digits have 17 grey levels
+Split = Literal["train", "test"]
 
 
 def same_different(
-    count: int, seed: int, size: int = 32, channels: int = 1, split: Literal["train", "test"] = "train"
+    count: int, seed: int, size: int = 32, channels: int = 1, split: Split = "train", grid: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Pictures with two digits that do not touch each other; in half of them both are of one class.
+    """Pictures with two digits that do not overlap; in half of them both are of one class.
 
-    Equal arguments give equal bits. The two digits of a class are two people's, or one's twice, never told which; a
+    Equal arguments give equal bits. The two digits of a class are drawn apart, so that they are rarely one image; a
     digit of the train split is in no picture of the test split.
 
     Args:
         count: pictures, at least 1.
         seed: of digits, places and order.
-        size: height and width in pixels, at least 18.
+        size: height and width in pixels, at least 16; more where the grid wants it.
         channels: of the picture; grey is repeated.
         split: whose digits are taken, those that the bundled digits train on or the 500 held out.
+        grid: digits begin at multiples of so many pixels. Under 1 they may begin anywhere; on a grid of 8 they lie in
+            cells, and a small network need not learn to find them first, which takes it far more pictures.
 
     Returns:
         uint8 images (count, channels, size, size), black where nothing is, and int64 labels (count,), 1 for same.
@@ -39,54 +43,70 @@ def same_different(
     Raises:
         BadInput: there is no such split, nothing is asked for, or two digits find no room.
     """
-    if split not in ("train", "test"):
-        raise BadInput(f"same_different: split must be train or test, got {split}")
-    if count < 1 or channels < 1:
-        raise BadInput(f"same_different: give a count and channels of at least 1, got {count} and {channels}")
-    if size < 2 * GLYPH + 2:
-        raise BadInput(f"same_different: two digits need a size of {2 * GLYPH + 2} or more, got {size}")
+    _check(count, channels, split, grid)
+    if (size - GLYPH) // grid * grid < GLYPH:
+        raise BadInput(f"same_different: {size} pixels hold no two digits on a grid of {grid}; give a larger size")
     draws = torch.Generator().manual_seed(seed)
-    digits, classes = _digits(split)
     labels = (torch.arange(count) % 2)[torch.randperm(count, generator=draws)]
     first = torch.randint(CLASSES, (count,), generator=draws)
     other = (first + torch.randint(1, CLASSES, (count,), generator=draws)) % CLASSES
     second = torch.where(labels == 1, first, other)
+    corners = _corners((count, 2), size, grid, draws)
+    while (overlap := (corners[:, 0] - corners[:, 1]).abs().amax(1) < GLYPH).any():
+        corners[overlap] = _corners((int(overlap.sum()), 2), size, grid, draws)
     images = torch.zeros(count, size, size, dtype=torch.uint8)
-    for wanted, corners in zip((first, second), _corners(count, size, draws)):
-        _paint(images, digits[_one_of(wanted, classes, draws)], corners)
+    for place, classes in enumerate((first, second)):
+        _paint(images, _glyphs(classes, split, draws), corners[:, place])
     return images.unsqueeze(1).repeat(1, channels, 1, 1), labels
+
+
+def one_digit(
+    count: int, seed: int, size: int = 32, channels: int = 1, split: Split = "train", grid: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Pictures of the same kind with one digit each, and its class: where a network can learn the glyphs first.
+
+    Arguments, results and errors are those of `same_different`; labels are 0 to 9.
+    """
+    _check(count, channels, split, grid)
+    if size < GLYPH:
+        raise BadInput(f"one_digit: a digit needs {GLYPH} pixels, got a size of {size}")
+    draws = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (count,), generator=draws)
+    images = torch.zeros(count, size, size, dtype=torch.uint8)
+    _paint(images, _glyphs(labels, split, draws), _corners((count,), size, grid, draws))
+    return images.unsqueeze(1).repeat(1, channels, 1, 1), labels
+
+
+def _check(count: int, channels: int, split: str, grid: int) -> None:
+    if split not in ("train", "test"):
+        raise BadInput(f"pictures of digits: split must be train or test, got {split}")
+    if min(count, channels, grid) < 1:
+        raise BadInput(f"pictures of digits: count, channels, grid must be 1 or more, got {count}, {channels}, {grid}")
 
 
 @cache
 def _digits(split: str) -> tuple[Tensor, Tensor]:
-    """uint8 (N, 8, 8) in 0..255, and their classes (N,): the split of `models.data.digits`."""
-    from sklearn.datasets import load_digits as bundled
-    from sklearn.model_selection import train_test_split
-
-    from ..models.data.digits import HELD_OUT, SPLIT_SEED
-
-    digits = bundled()
-    parts = train_test_split(
-        range(len(digits.target)), test_size=HELD_OUT, stratify=digits.target, random_state=SPLIT_SEED
-    )
-    chosen = parts[0 if split == "train" else 1]
-    images = torch.tensor(digits.images[chosen]) * _GREY
-    return images.round().to(torch.uint8), torch.tensor(digits.target[chosen])
+    """uint8 (N, 8, 8) in the order of their classes, and how many there are of each class, (10,)."""
+    digits = load_digits(1, GLYPH)
+    part = digits.train if split == "train" else digits.test
+    assert isinstance(part, InMemory)
+    samples, classes = part.batch(range(len(part)))
+    assert isinstance(samples, Tensor)
+    in_order = samples.squeeze(1).round().to(torch.uint8)[classes.argsort(stable=True)]
+    return in_order, classes.bincount(minlength=CLASSES)
 
 
-def _one_of(wanted: Tensor, classes: Tensor, draws: torch.Generator) -> Tensor:
-    """For each wanted class the place of a digit of it, (count,)."""
-    chances = (wanted.unsqueeze(1) == classes).float()
-    return torch.multinomial(chances, 1, generator=draws).squeeze(1)
+def _glyphs(wanted: Tensor, split: str, draws: torch.Generator) -> Tensor:
+    """A digit of each wanted class, (count, 8, 8)."""
+    digits, counts = _digits(split)
+    first = counts.cumsum(0) - counts
+    chosen = torch.rand(len(wanted), generator=draws, dtype=torch.float64) * counts[wanted]
+    return digits[first[wanted] + chosen.long()]
 
 
-def _corners(count: int, size: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Upper left corners (count, 2) of both digits, uniform among those that leave a pixel between them."""
-    pairs = torch.randint(size - GLYPH + 1, (count, 2, 2), generator=draws)
-    while (touching := (pairs[:, 0] - pairs[:, 1]).abs().amax(1) <= GLYPH).any():
-        again = int(touching.sum())
-        pairs[touching] = torch.randint(size - GLYPH + 1, (again, 2, 2), generator=draws)
-    return pairs[:, 0], pairs[:, 1]
+def _corners(shape: tuple[int, ...], size: int, grid: int, draws: torch.Generator) -> Tensor:
+    """Rows and columns of upper left corners, (*shape, 2), uniform over the grid."""
+    return torch.randint((size - GLYPH) // grid + 1, (*shape, 2), generator=draws) * grid
 
 
 def _paint(images: Tensor, glyphs: Tensor, corners: Tensor) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def care_dist(care_run, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("deployed") / "dist"
     deploy(str(care_run), Options(out=out, held_out=HELD_OUT))
     return out / "care_xxs"
+
+
+@pytest.fixture
+def quick_codes(monkeypatch) -> None:
+    """What a study ships gets the nearest codes within extremes: where a test asks for form and flow alone."""
+    from offramp.quant.scheme import Scheme
+    from offramp.reproductions import _artifacts
+
+    quick = partial(Scheme, calibration="minmax", rounding="nearest", correct_bias=False)
+    monkeypatch.setattr(_artifacts, "Scheme", quick)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from offramp.errors import BadInput
 from offramp.models.data import Data, InMemory, Preprocessing
 from offramp.models.data.faces import FaceRecipe, generate_faces
 from offramp.models.facial_symmetry import Symmetry
@@ -124,3 +125,8 @@ def test_halves_help_a_margin_loss_at_moderate_nuisance():
         rows = Stack(settings, seeds, 40).learn(faces, symmetry, 100).figures(faces)
         found[name] = sum(row[TAR] for row in rows) / len(rows)
     assert found["halves"] > found["margin"] + 0.01
+
+
+def test_the_study_takes_no_data_of_the_users():
+    with pytest.raises(BadInput, match="folder: this study draws faces whose symmetry is known; leave out --data"):
+        study_of_faces.reproduce(Study(data="folder"))
