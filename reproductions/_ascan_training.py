@@ -1,0 +1,142 @@
+"""AsCAN's layouts trained on single digits, and some of them then on pairs: the ground of its study."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..models.ascan import XS, Ascan
+from ..models.ascan_blocks import AscanConfig
+from ._same_different import CLASSES, Split, one_digit, same_different
+
+SIZE, GRID = 32, 8  # pixels of a picture, and of its cells; a digit fills one
+LAYOUTS = {
+    "asymmetric": ("CC", "CCT", "CTT", "TT"),
+    "CoAtNet-like": ("CC", "CCC", "TTT", "TT"),
+    "alternating": ("CT", "CTC", "TCT", "CT"),
+    "all C": ("CC", "CCC", "CCC", "CC"),
+    "reversed": ("TT", "TTC", "TCC", "CC"),
+}
+MEAN, STD = 0.1, 0.25  # of pixels in 0..1
+_BATCH, _RATE = 64, 4e-3
+_TEST_SEED, _TEST_COUNT = 10**6, 1000
+Draw = Callable[[int, int, Split], tuple[Tensor, Tensor]]  # count, seed and split to images and labels
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A layout, and what its trainings reached.
+
+    Attributes:
+        digits: accuracies by seed, on pictures of digits that no training saw.
+        pairs: likewise; empty where it was not trained on pairs.
+        network: of the first seed, after digits.
+    """
+
+    digits: list[float]
+    pairs: list[float]
+    network: Ascan
+
+
+def config_of(layout: str) -> AscanConfig:
+    """Maps of 8, 4, 2 and 2 positions across; twelve outputs: ten digits, then "different" and "same".
+
+    Without squeeze-and-excitation, which would let convolutions see the whole map as attention does.
+    """
+    return replace(XS, layout=LAYOUTS[layout], strides=(2, 2, 2, 1), squeeze=0, num_classes=CLASSES + 2)
+
+
+def fresh(layout: str, seed: int) -> Ascan:
+    """A network with first weights of a seed; the global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Ascan(config_of(layout))
+
+
+@contextmanager
+def two_threads() -> Iterator[Executor]:
+    """Runs two trainings at a time, each on a thread of its own."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train_layouts(
+    pool: Executor, seeds: Sequence[int], digit_steps: int, pair_steps: int, on_pairs: Sequence[str]
+) -> dict[str, Trained]:
+    """Every layout with every seed.
+
+    Weights are drawn before any training begins, and pictures come from generators of each seed, so that equal seeds
+    give equal bits whatever runs beside them. All layouts of a seed see the same pictures.
+    """
+    jobs = [(layout, seed) for layout in LAYOUTS for seed in seeds]
+    networks = [fresh(*job) for job in jobs]
+
+    def run(network: Ascan, job: tuple[str, int]) -> tuple[float, float | None, Ascan]:
+        layout, seed = job
+        _phase(network, draw_digits, digit_steps, seed)
+        found, kept = _accuracy(network, draw_digits), copy.deepcopy(network)
+        if layout not in on_pairs:
+            return found, None, kept
+        _phase(network, draw_pairs, pair_steps, seed)
+        return found, _accuracy(network, draw_pairs), kept
+
+    rows = list(pool.map(run, networks, jobs))
+    trained = {}
+    for place, layout in enumerate(LAYOUTS):
+        own = rows[place * len(seeds) : (place + 1) * len(seeds)]
+        pairs = [value for _, value, _ in own if value is not None]
+        trained[layout] = Trained([value for value, _, _ in own], pairs, own[0][2])
+    return trained
+
+
+def draw_digits(count: int, seed: int, split: Split) -> tuple[Tensor, Tensor]:
+    """A digit in one of sixteen cells."""
+    return one_digit(count, seed, SIZE, split=split, grid=GRID)
+
+
+def draw_pairs(count: int, seed: int, split: Split) -> tuple[Tensor, Tensor]:
+    """Two digits in two cells; labels follow those of digits."""
+    images, same = same_different(count, seed, SIZE, split=split, grid=GRID)
+    return images, same + CLASSES
+
+
+def held_out(count: int) -> tuple[Tensor, Tensor]:
+    """Prepared images of digits that no training saw, and labels."""
+    images, labels = draw_digits(count, _TEST_SEED, "test")
+    return prepared(images), labels
+
+
+def prepared(images: Tensor) -> Tensor:
+    """What the network takes, from bytes."""
+    return (images.float() / 255 - MEAN) / STD
+
+
+def _phase(network: Ascan, draw: Draw, steps: int, seed: int) -> None:
+    """AdamW on fresh pictures, with a warm-up and a cosine. Channels last are faster on a CPU."""
+    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=0.05, fused=True)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=max(2, steps), pct_start=0.15)
+    images, labels = draw(steps * _BATCH, seed, "train")
+    for chosen in torch.arange(len(images)).split(_BATCH):
+        optimizer.zero_grad()
+        batch = prepared(images[chosen]).contiguous(memory_format=torch.channels_last)
+        functional.cross_entropy(network(batch), labels[chosen]).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        rates.step()
+
+
+@torch.no_grad()
+def _accuracy(network: Ascan, draw: Draw) -> float:
+    images, labels = draw(_TEST_COUNT, _TEST_SEED, "test")
+    network.eval()
+    return float((network(prepared(images)).argmax(1) == labels).float().mean())
