@@ -103,10 +103,10 @@ def _zoo(recorded: dict[str, dict[str, Any]]) -> str:
         "the system has data; the others keep random weights and are held to their program by signal to noise.",
         "Agreement is with the quantized program, the least over all engines; steps are the largest output difference",
         "in quantization steps; latency on one thread, with a * where the run was noisy (median above 1.3 minima), on",
-        "the machine that is named where the record holds it.\n",
-        "| system | parameters | MACs | target | float32 | int8 | size | accuracy float → int8 | agreement | steps "
-        "| p50 float → int8 | on | verified |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "the machine that is named; both that and the number of samples where the record holds them.\n",
+        "| system | parameters | MACs | target | float32 | int8 | size | accuracy float → int8 | agreement | samples "
+        "| steps | p50 float → int8 | on | verified |",
+        "| " + "--- | " * 14,
     ]
     for name, entry in recorded.items():
         rows = {(row["target"], row["precision"]): row for row in entry.get("artifacts", ())}
@@ -127,6 +127,7 @@ def _zoo_row(name: str, entry: dict[str, Any], title: str, floating: dict[str, A
         f"{integer['bytes'] / floating['bytes']:.2f}",
         _accuracies(floating, integer),
         _percent(integer["agreement"]),
+        str(entry.get("samples", "–")),
         _number(integer["max_step_difference"], ".0f"),
         _times(floating, integer),
         entry.get("machine", "–"),

@@ -38,12 +38,15 @@ def _was_recorded(name: str, what: str) -> bool:
     return bool(recorded_results().get(name, {}).get("works", {}).get(what))
 
 
-def record(name: str, runs: Path) -> dict[str, Any]:
-    """Deploys one system and says what worked, with its figures."""
+def record(name: str, runs: Path, random_samples: int) -> dict[str, Any]:
+    """Deploys one system and says what worked, with its figures; untrained networks see so many random samples."""
     system = find_system(name)
     trained = system.dataset is not None
     options = Options(
-        scheme=Scheme(samples=256 if trained else 32), held_out=500 if trained else 32, measure=True, runs=runs
+        scheme=Scheme(samples=256 if trained else random_samples),
+        held_out=500 if trained else random_samples,
+        measure=True,
+        runs=runs,
     )
     with tempfile.TemporaryDirectory() as folder:
         document = deploy(name, replace(options, out=Path(folder)), say=_say)
@@ -53,12 +56,13 @@ def record(name: str, runs: Path) -> dict[str, Any]:
     return {
         **{key: value for key, value in recorded_results().get(name, {}).items() if key == "binary"},
         **count_system(name),
-        **record_c(name, runs),
+        **record_c(name, runs, random_samples),
         "works": works | {key: _was_recorded(name, key) for key in ("reproduce", "binary")},
         "trained_on": system.dataset,
         "machine": describe_host().processor,
         "float_accuracy": document["float"]["accuracy"],
         "float_metrics": document["float"]["metrics"],
+        "samples": document["data"]["samples"],
         "artifacts": [
             {
                 "target": row["target"],
@@ -79,14 +83,14 @@ def record(name: str, runs: Path) -> dict[str, Any]:
     }
 
 
-def record_c(name: str, runs: Path) -> dict[str, Any]:
+def record_c(name: str, runs: Path, random_samples: int) -> dict[str, Any]:
     """Deploys one system as int8 C: whether it is verified, what it takes, and on how many samples it is exact."""
     trained = find_system(name).dataset is not None
     options = Options(
         targets=("c",),
         precisions=("int8",),
-        scheme=Scheme(samples=256 if trained else 32),
-        held_out=500 if trained else 32,
+        scheme=Scheme(samples=256 if trained else random_samples),
+        held_out=500 if trained else random_samples,
         measure=False,  # how fast C is: benchmarks/c_networks.py
         runs=runs,
     )
@@ -147,6 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("systems", nargs="*", help="all by default")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--random-samples", type=int, default=32, metavar="N", help="for networks without training")
     parser.add_argument("--counts", action="store_true", help="record parameters and MACs only")
     parser.add_argument("--binary", action="store_true", help="record only what training for ±1 comes to")
     parser.add_argument("--c", action="store_true", help="record only what the int8 network does as C")
@@ -160,9 +165,13 @@ def main(argv: list[str] | None = None) -> int:
             recorded[name] = {"works": {}, **recorded.get(name, {}), **record_binary(name, arguments.runs)}
             recorded[name]["works"]["binary"] = recorded[name]["binary"]["verified"]
         elif arguments.c:
-            recorded[name] = {"works": {}, **recorded.get(name, {}), **record_c(name, arguments.runs)}
+            recorded[name] = {
+                "works": {},
+                **recorded.get(name, {}),
+                **record_c(name, arguments.runs, arguments.random_samples),
+            }
         else:
-            recorded[name] = record(name, arguments.runs)
+            recorded[name] = record(name, arguments.runs, arguments.random_samples)
         if "c" in recorded[name]:
             recorded[name]["works"]["c"] = recorded[name]["c"]["verified"]
         write_json(RECORDED, {key: recorded[key] for key in sorted(recorded)})
