@@ -149,8 +149,11 @@ def show_claims(claims: list[dict[str, Any]]) -> None:
 
 def _estimate(metric: str, estimate: dict[str, float]) -> str:
     if metric == "accuracy":
-        return f"{percent_text(estimate['mean'])} ({estimate['low'] * 100:.1f} to {estimate['high'] * 100:.1f})"
-    return f"{estimate['mean']:.3g} ({estimate['low']:.3g} to {estimate['high']:.3g})"
+        shown = percent_text(estimate["mean"]), *(f"{estimate[end] * 100:.1f}" for end in ("low", "high"))
+    else:
+        digits = ",.0f" if abs(estimate["mean"]) >= 1000 else ".3g"
+        shown = tuple(format(estimate[end], digits) for end in ("mean", "low", "high"))
+    return shown[0] if estimate["low"] == estimate["high"] else f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def _of_both(up: str, down: str) -> str:

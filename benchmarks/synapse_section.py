@@ -69,8 +69,8 @@ def networks(document: dict[str, Any]) -> str:
             row["network"],
             row["device"],
             f"{row['digital_accuracy']:.1%}",
-            _estimate(row["accuracy"]),
-            "" if row["aware"] is None else _estimate(row["aware"]),
+            shown_estimate("accuracy", row["accuracy"]),
+            "" if row["aware"] is None else shown_estimate("accuracy", row["aware"]),
             f"{row['arrays']:,}",
             f"{row['joules'] * 1e9:,.0f}",
             f"{row['cell_joules'] * 1e12:,.3g}",
@@ -87,7 +87,9 @@ def networks(document: dict[str, Any]) -> str:
     ]
     for states in dict.fromkeys(point["settings"]["levels"] for point in sweep["points"]):
         found = {p["settings"]["d2d"]: p["accuracy"] for p in sweep["points"] if p["settings"]["levels"] == states}
-        lines.append(f"| {states:g} | " + " | ".join(_estimate(found[value]) for value in columns) + " |")
+        lines.append(
+            f"| {states:g} | " + " | ".join(shown_estimate("accuracy", found[value]) for value in columns) + " |"
+        )
     learned = document["learned"]
     lines += [
         "",
@@ -136,16 +138,10 @@ def reproduction(document: dict[str, Any]) -> str:
 
 
 def shown_estimate(metric: str, estimate: dict[str, float]) -> str:
-    """Mean and interval, in percent where the metric is an accuracy."""
-    return _estimate(estimate) if metric == "accuracy" else _number(estimate)
-
-
-def _estimate(estimate: dict[str, float]) -> str:
-    return f"{estimate['mean']:.1%} ({estimate['low'] * 100:.1f}–{estimate['high'] * 100:.1f})"
-
-
-def _number(estimate: dict[str, float]) -> str:
-    decimals = 2 if abs(estimate["mean"]) >= 0.1 else 4
-    return " ".join(
-        [f"{estimate['mean']:,.{decimals}f}", f"({estimate['low']:,.{decimals}f}–{estimate['high']:,.{decimals}f})"]
-    )
+    """Mean and interval, in percent where the metric is an accuracy; the mean alone where it is exact."""
+    mean, low, high = (estimate[end] for end in ("mean", "low", "high"))
+    if metric == "accuracy":
+        return f"{mean:.1%}" if low == high else f"{mean:.1%} ({low * 100:.1f}–{high * 100:.1f})"
+    decimals = 0 if abs(mean) >= 1000 else 2 if abs(mean) >= 0.1 else 4
+    shown = [f"{value:,.{decimals}f}" for value in (mean, low, high)]
+    return shown[0] if low == high else f"{shown[0]} ({shown[1]} to {shown[2]})"

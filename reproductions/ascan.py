@@ -60,7 +60,7 @@ def reproduce(study: Study) -> list[Claim]:
         generator = pool.submit(train_generator, study)
         trained = train_layouts(pool, study.seeds, *steps, _ON_PAIRS)
         run = generator.result()
-    return [*costs(), *accuracies(trained), *trade_offs(study, trained), scaling(study), *drawings(study, run)]
+    return [*trade_offs(study, trained), *accuracies(trained), *costs(), scaling(study), *drawings(study, run)]
 
 
 def costs() -> list[Claim]:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import pytest
 from offramp.benchmarks.results import page, readme
+from offramp.benchmarks.synapse_section import shown_estimate
 from offramp.models.recorded import recorded_results
 from offramp.models.system import all_systems
 from offramp.storage import read_json
@@ -29,3 +31,17 @@ def test_the_gate_found_every_regression_and_never_cried_wolf() -> None:
     assert record["ratios"]["clean_runs_alarmed"] == 0
     assert len(record["clean"]) == 20
     assert all(row["artifact_named"] and row["layer_named"] for row in record["damaged"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "ends", "shown"),
+    [
+        ("accuracy", (0.5, 0.4, 0.6), "50.0% (40.0–60.0)"),
+        ("accuracy", (0.5, 0.5, 0.5), "50.0%"),
+        ("index", (-0.22, -0.38, -0.06), "-0.22 (-0.38 to -0.06)"),
+        ("parameters", (172476.0, 172476.0, 172476.0), "172,476"),
+        ("error", (0.0123, 0.012, 0.0126), "0.0123 (0.0120 to 0.0126)"),
+    ],
+)
+def test_a_figure_has_its_interval_where_it_has_one(metric, ends, shown) -> None:
+    assert shown_estimate(metric, dict(zip(("mean", "low", "high"), ends))) == shown
