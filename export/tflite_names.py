@@ -132,13 +132,14 @@ def _name_constants(model: Any, program: torch.export.ExportedProgram, results: 
 def _constant_operands(program: torch.export.ExportedProgram) -> dict[str, str]:
     """Name of an arithmetic operator's value -> name of the integer buffer among its operands."""
     buffers = program.graph_signature.inputs_to_buffers
-    return {
-        node.name: buffers[operand.args[0].name]
-        for node in program.graph.nodes
-        if node.op == "call_function"
-        for operand in node.all_input_nodes
-        if operand.target is DEQUANTIZE and operand.args[0].name in buffers
-    }
+    found = {}
+    for node in program.graph.nodes:
+        for operand in node.all_input_nodes if node.op == "call_function" else ():
+            if operand.target is DEQUANTIZE and operand.args[0].name in buffers:
+                found[node.name] = buffers[operand.args[0].name]
+                for user in node.users:  # a fused activation gives the kernel its name
+                    found.setdefault(user.name, found[node.name])
+    return found
 
 
 def _name_values(graph: Any, program: torch.export.ExportedProgram, own: set[int]) -> dict[str, str]:

@@ -136,8 +136,8 @@ class UnrolledCoder(nn.Module):
 
 
 def _soft(values: Tensor, lowered: Tensor) -> Tensor:
-    """`sparse_coding.soft` by the threshold `-lowered`, in additions: with the ReLU behind it each is one kernel."""
-    return torch.relu(values + lowered) - torch.relu(-values + lowered)
+    """`sparse_coding.soft` by the threshold `-lowered`, in sums: with the ReLU behind it each is one kernel."""
+    return torch.relu(values + lowered) - torch.relu(lowered - values)
 
 
 def _momenta(steps: int) -> list[float]:

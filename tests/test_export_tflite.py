@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 sys.path.append(str(Path(__file__).parent))
-from small_networks import noise, randomise, samples_of
+from small_networks import noise, quantized, randomise, samples_of
 
 IMAGE = (1, 3, 12, 12)
 NAMES = {"input_names": ("image",), "output_names": ("logits",)}
@@ -252,3 +252,28 @@ def test_a_bias_beyond_what_float32_counts_exactly_keeps_its_codes(tmp_path) -> 
     check = compare_constants(quantized, artifact)
     assert check.holds
     assert check.compared >= 3
+
+
+class Soft(nn.Module):
+    """Both sides of a threshold: a constant that two operators read, each with its ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.lowered = nn.Conv2d(3, 8, 3), nn.Parameter(-torch.linspace(0.1, 0.4, 8).reshape(8, 1, 1))
+
+    def forward(self, x):
+        values = self.conv(x)
+        return torch.relu(values + self.lowered) - torch.relu(self.lowered - values)
+
+
+def test_a_constant_is_found_behind_a_fused_activation_wherever_it_is_read(tmp_path):
+    torch.manual_seed(0)
+    program = quantized(Soft(), (1, 3, 8, 8))
+    names = {"input_names": ("x",), "output_names": ("y",), "precision": "int8"}
+    artifact = to_tflite(program.program, tmp_path / "soft.tflite", **names)
+    check = compare_constants(program, artifact)
+    assert (check.differing, check.missing, check.holds) == ((), (), True)
+    session, (step,) = TfliteSession(artifact.path), program.output_steps()
+    for seed in range(4):
+        x = noise((1, 3, 8, 8), seed)
+        assert np.abs(session.run({"x": x.numpy()})["y"] - program(x)[0].numpy()).max() <= 2.001 * step
