@@ -4,8 +4,8 @@ Systems with bundled data are trained on it (unless `--runs` holds the run), the
 deployed in float32 and int8 and executed. As C, where every bit is owed, random weights get batch norms measured on
 random inputs: outputs depend on the input then, and rounding grows on its way to them. The result goes to
 `models/recorded.json`, which `offramp list` reads, and is printed as a table with one JSON document as the last line.
-`--counts` records only parameters and MACs, `--c` only what the int8 network does as C, `--binary` only what training
-for ±1 comes to.
+`--counts` records only parameters and MACs, `--c` only what the int8 network does as C, `--without-c` all but that, and
+`--binary` only what training for ±1 comes to.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def _was_recorded(name: str, what: str) -> bool:
 
 
 def record(name: str, runs: Path, random_samples: int) -> dict[str, Any]:
-    """Deploys one system and says what worked, with its figures; untrained networks see so many random samples."""
+    """Deploys one system to all targets but C and says what worked; untrained networks see so many random samples."""
     system = find_system(name)
     trained = system.dataset is not None
     options = Options(
@@ -54,9 +54,8 @@ def record(name: str, runs: Path, random_samples: int) -> dict[str, Any]:
     works = {target: all(row["verified"] for row in rows if row["target"] == target) for target in _TARGETS}
     works |= {"train": trained, "int8": all(row["verified"] for row in rows if row["precision"] == "int8")}
     return {
-        **{key: value for key, value in recorded_results().get(name, {}).items() if key == "binary"},
+        **{key: value for key, value in recorded_results().get(name, {}).items() if key in ("binary", "c")},
         **count_system(name),
-        **record_c(name, runs, random_samples),
         "works": works | {key: _was_recorded(name, key) for key in ("reproduce", "binary")},
         "trained_on": system.dataset,
         "machine": describe_host().processor,
@@ -155,6 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--counts", action="store_true", help="record parameters and MACs only")
     parser.add_argument("--binary", action="store_true", help="record only what training for ±1 comes to")
     parser.add_argument("--c", action="store_true", help="record only what the int8 network does as C")
+    parser.add_argument("--without-c", action="store_true", help="for networks that take a C compiler too long")
     arguments = parser.parse_args(argv)
     recorded = recorded_results()
     for name in arguments.systems or all_systems():
@@ -172,6 +172,8 @@ def main(argv: list[str] | None = None) -> int:
             }
         else:
             recorded[name] = record(name, arguments.runs, arguments.random_samples)
+            if not arguments.without_c:
+                recorded[name] |= record_c(name, arguments.runs, arguments.random_samples)
         if "c" in recorded[name]:
             recorded[name]["works"]["c"] = recorded[name]["c"]["verified"]
         write_json(RECORDED, {key: recorded[key] for key in sorted(recorded)})
