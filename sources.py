@@ -173,7 +173,10 @@ def _from_system(system: System, seed: int) -> Source:
 def _shipped(source: Source) -> Source:
     """As it goes to devices."""
     ship = source.system.ship if source.system is not None else None
-    return source if ship is None else replace(source, network=ship(source.network).eval())
+    if ship is None:
+        return source
+    with torch.random.fork_rng(devices=[]):  # new layers draw first weights
+        return replace(source, network=ship(source.network).eval())
 
 
 def _of_network(system: System, network: nn.Module, seed: int) -> Source:

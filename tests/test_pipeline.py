@@ -87,9 +87,10 @@ def test_artifacts_and_program_count_the_same_macs(care_dist, document):
 
 def test_artifacts_hold_the_network_s_parameters(document):
     wanted = document["network"]["parameters"]
+    ones = 256  # of the folded head's norm, which has no parameters and is written with them in some targets
     for row in document["artifacts"]:
         # Scalars that a converter folds away or adds are no parameters of the network, and there are few of them.
-        assert abs(row["parameters"] - wanted) <= 32
+        assert -32 <= row["parameters"] - wanted <= ones + 32
 
 
 def test_latency_is_measured_where_there_is_an_engine(document):

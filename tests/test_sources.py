@@ -37,9 +37,12 @@ def test_a_bare_system_has_weights_of_the_seed_and_leaves_the_generator_alone():
 def test_a_run_brings_its_weights_labels_and_preprocessing(care_run):
     from safetensors.torch import load_file
 
-    source = find_source(str(care_run))
-    stored = load_file(care_run / "weights.safetensors")
-    assert all(torch.equal(value, stored[name]) for name, value in source.network.state_dict().items())
+    source, system = find_source(str(care_run)), find_system("care_xxs")
+    trained = system.build()
+    trained.load_state_dict(load_file(care_run / "weights.safetensors"))
+    shipped = system.ship(trained).state_dict()
+    assert source.network.state_dict().keys() == shipped.keys()
+    assert all(torch.equal(value, shipped[name]) for name, value in source.network.state_dict().items())
     assert source.trained
     assert source.labels == tuple("0123456789")
     assert source.preprocessing.scale == 1 / 255
