@@ -29,8 +29,7 @@ class AscanConfig:
         most_keys: positions that a T block attends to at most; a map with more is refused, for its cost is quadratic.
         num_classes: outputs.
         in_channels: of the image.
-        activation: of convolutions. SiLU is Fused-MBConv's own; in int8 hard-swish was no faster in ONNX Runtime and
-            LiteRT, and both are a table of 256 entries in C.
+        activation: of convolutions; SiLU is Fused-MBConv's own, in C a table of 256 entries.
     """
 
     layout: tuple[str, ...]

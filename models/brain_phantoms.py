@@ -67,7 +67,7 @@ class Phantoms:
 
 def draw_slices(count: int, recipe: SliceRecipe, draws: torch.Generator) -> Phantoms:
     """Slices of `count` brains."""
-    # As many at a time as stay in a processor's cache take half the time.
+    # As many at a time as stay in a processor's cache.
     parts = [_draw(min(_AT_A_TIME, count - start), recipe, draws) for start in range(0, count, _AT_A_TIME)]
     lines = Lines(*(torch.cat([getattr(part.lines, name) for part in parts]) for name in ("angles", "offsets")))
     return Phantoms(torch.cat([p.images for p in parts]), lines, torch.cat([p.has_lesion for p in parts]))

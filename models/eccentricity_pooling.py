@@ -82,7 +82,7 @@ class EccentricityPool(nn.Module):
     """(B, channels, side, side) to (B, channels, ceil(side / 2), ceil(side / 2)).
 
     A window is centred as TensorFlow's "same" padding has it, and averages only what lies within the input. Windows of
-    several sizes are depthwise convolutions with equal weights, which all targets have and most are faster at.
+    several sizes are depthwise convolutions with equal weights, which all targets have.
     """
 
     def __init__(self, channels: int, side: int, eccentricity: Eccentricity):

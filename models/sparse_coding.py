@@ -17,7 +17,7 @@ from torch.nn import functional
 from ..errors import BadInput
 
 RELAXATION = 1.8  # of ADMM
-_CHECKED_EVERY = 50  # iterations; checking costs a third of one
+_CHECKED_EVERY = 50  # iterations
 
 
 class Operator(Protocol):

@@ -60,7 +60,7 @@ def generator(seed: int, use: int) -> torch.Generator:
 
 def fit(network: nn.Module, data: InMemory, objective: Objective, recipe: Recipe, seed: int) -> nn.Module:
     """The network after training on raw samples, in evaluation mode."""
-    # This layout takes a quarter less time on these small maps.
+    # A faster layout on a CPU.
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer, draws, step = make_optimizer(network, recipe), generator(seed, 0), 0
     for epoch in range(recipe.epochs):

@@ -47,7 +47,7 @@ Case = tuple[str, str]  # layout, precision
 
 
 def reproduce(study: Study) -> list[Claim]:
-    """All claims; about two minutes on two cores.
+    """All claims.
 
     Raises:
         BadInput: the study has data of its own.

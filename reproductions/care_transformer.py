@@ -50,7 +50,7 @@ _SHALLOW: dict[str, Callable[[], nn.Module]] = {  # the baseline first
 
 
 def reproduce(study: Study) -> list[Claim]:
-    """All claims; below two minutes on two cores.
+    """All claims.
 
     Raises:
         BadInput: the study has data of its own.

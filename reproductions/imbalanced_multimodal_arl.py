@@ -43,7 +43,7 @@ _CODE = (
 
 
 def reproduce(study: Study) -> list[Claim]:
-    """All comparisons; about two minutes on two cores."""
+    """All comparisons."""
     views = draw_views(*read_digits(study.data), NOISES, study.seeds).repeated(len(RATES))
     ways = modes(VIEWS) | {"balanced_ur": Arl(VIEWS, Balanced())}
     epochs, found = study.epochs(_EPOCHS), {}

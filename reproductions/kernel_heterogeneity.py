@@ -33,7 +33,7 @@ COUNT = "coefficients per pixel"
 
 
 def reproduce(study: Study) -> list[Claim]:
-    """All comparisons; about two minutes on two cores."""
+    """All comparisons."""
     study.say("reading photographs")
     crops = read_crops(study.data, study.seeds, SIZE)
     banks = {HET: HETEROGENEOUS.kernels().float(), HOM: HOMOGENEOUS.kernels().float()}

@@ -61,7 +61,7 @@ class Seen:
 
 
 def reproduce(study: Study) -> list[Claim]:
-    """All comparisons; less than two minutes on two cores.
+    """All comparisons.
 
     Raises:
         BadInput: the study has data of its own.

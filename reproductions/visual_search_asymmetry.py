@@ -65,7 +65,7 @@ class Six:
 
 
 def reproduce(study: Study) -> list[Claim]:
-    """All comparisons; about two minutes on two cores.
+    """All comparisons.
 
     Raises:
         BadInput: the study has data of its own.
