@@ -26,9 +26,9 @@ def read_model(content: bytes) -> Any:
 
 def pack_model(model: Any) -> bytes:
     """The flatbuffer of a `ModelT`."""
-    import flatbuffers
+    from .sharing_builder import SharingBuilder
 
-    builder = flatbuffers.Builder(1 << 20)
+    builder = SharingBuilder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 

@@ -21,7 +21,7 @@ CODES, WEIGHTS, BIASES = (-128, 127, torch.int8), (-127, 127, torch.int8), (-(2*
 GOLDEN = {
     "onnx": (("onnx", "1.23.2"), "2ae317288fb1299f"),
     "coreml": (("coremltools", "9.0"), "39261a726dc232f6"),
-    "tflite": (("litert-torch", "0.10.0"), "d3eab709b081b164"),
+    "tflite": (("litert-torch", "0.10.0"), "7f465f89a6998277"),
 }
 
 
