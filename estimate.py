@@ -28,7 +28,25 @@ def estimate_of(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
+def exactly(value: float) -> Estimate:
+    """Of a figure that is counted, or that seeds do not change."""
+    return Estimate(float(value), float(value), float(value))
+
+
 def share_of(values: Sequence[float]) -> Estimate:
     """Of shares: the interval is cut at 0 and 1."""
     found = estimate_of(values)
     return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high))
+
+
+def percent_cell(values: Sequence[float]) -> str:
+    """Of shares: mean and, of several, the half width of its interval, in percent."""
+    return number_cell([100 * value for value in values], 1)
+
+
+def number_cell(values: Sequence[float], digits: int) -> str:
+    """Mean and, of several values, the half width of its interval; a dash of none."""
+    if not values:
+        return "–"
+    found = estimate_of(values)
+    return f"{found.mean:.{digits}f}" + (f" ± {found.high - found.mean:.{digits}f}" if len(values) > 1 else "")

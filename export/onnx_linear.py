@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .onnx_rewrites import beside
+
 Shape = tuple[int, ...]
 
 
@@ -121,8 +123,7 @@ class _Graph:
         return [_node("QuantizeLinear", quantize.input, rows), _node("Reshape", [rows, shape], codes)]
 
     def fresh(self, name: str) -> str:
-        while name in self.taken:
-            name = f"{name}_value"
+        name = beside(name, self.taken)
         self.taken.add(name)
         return name
 

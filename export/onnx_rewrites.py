@@ -183,10 +183,10 @@ def _name_quantized_values(model: Any, program: torch.export.ExportedProgram) ->
         border = outputs | {value.name for value in model.graph.inputs}
         for node, source in zip(theirs, ours):
             if node.outputs[0].name not in outputs:
-                node.outputs[0].name = _beside(source.name, border)
+                node.outputs[0].name = beside(source.name, border)
             read = node.inputs[0]
             if op_type == "QuantizeLinear" and read.producer() is not None:
-                read.name = _beside(source.args[0].name, border)
+                read.name = beside(source.args[0].name, border)
 
 
 def _leave_border_names(model: Any) -> None:
@@ -195,10 +195,10 @@ def _leave_border_names(model: Any) -> None:
     for node in model.graph:
         for value in node.outputs:
             if value.name in names and not any(value is other for other in border):
-                value.name = _beside(value.name, names)
+                value.name = beside(value.name, names)
 
 
-def _beside(name: str, border: set[str]) -> str:
+def beside(name: str, border: set[str]) -> str:
     """The name of a value inside the network, which an input or output of the user's choice may have already."""
     while name in border:
         name = f"{name}_value"

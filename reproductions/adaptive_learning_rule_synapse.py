@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..devices.synapse.catalogue import catalogue, published_accuracies
 from ..devices.synapse.device import SynapseDevice
 from ..devices.synapse.perceptron import Learning
-from ..estimate import Estimate, estimate_of, share_of
+from ..estimate import estimate_of, exactly, percent_cell, share_of
 from . import Claim, Study, Table
 from ._in_arrays import Digits, Training, read_digits, software, trained, written
 
@@ -61,9 +61,9 @@ def _dynamic_range(digits: Digits, plain: Training, study: Study) -> list[Claim]
     devices = [*(device(pulses=pulses) for pulses in _FINE), *(device(on_off=ratio) for ratio in _ON_OFF)]
     found, _ = trained(digits, devices, study.seeds, plain)
     by_pulses, by_ratio = found[: len(_FINE)], found[len(_FINE) :]
-    rows = [["software", _shown(baseline)]]
-    rows += [[f"{pulses:,} pulses, on/off 1,000", _shown(values)] for pulses, values in zip(_FINE, by_pulses)]
-    rows += [[f"64 pulses, on/off {ratio:g}", _shown(values)] for ratio, values in zip(_ON_OFF, by_ratio)]
+    rows = [["software", percent_cell(baseline)]]
+    rows += [[f"{pulses:,} pulses, on/off 1,000", percent_cell(values)] for pulses, values in zip(_FINE, by_pulses)]
+    rows += [[f"64 pulses, on/off {ratio:g}", percent_cell(values)] for ratio, values in zip(_ON_OFF, by_ratio)]
     table: Table = {"title": "Linear devices", "columns": ["device", "accuracy"], "rows": rows}
     return [
         _claim(
@@ -134,7 +134,12 @@ def _spreads(digits: Digits, plain: Training, study: Study) -> list[Claim]:
         for scheme in ("unidirectional", "bidirectional")
     }
     rows = [
-        [f"{spread:g}", _shown(found[i]), _shown(moved["unidirectional"][i]), _shown(moved["bidirectional"][i])]
+        [
+            f"{spread:g}",
+            percent_cell(found[i]),
+            percent_cell(moved["unidirectional"][i]),
+            percent_cell(moved["bidirectional"][i]),
+        ]
         for i, spread in enumerate(_SPREADS)
     ]
     columns = [
@@ -190,14 +195,14 @@ def _classes(digits: Digits, study: Study) -> list[Claim]:
     order = [published[name] for name in names]
     by_seed = [_rank_correlation(order, [values[place] for values in found]) for place in range(len(study.seeds))]
     rho = _rank_correlation(order, [estimate_of(values).mean for values in found])
-    rows = [["software", "96–97 %", _shown(baseline)]]
-    rows += [[name, f"{published[name]:.0%}", _shown(values)] for name, values in zip(names, found)]
+    rows = [["software", "96–97 %", percent_cell(baseline)]]
+    rows += [[name, f"{published[name]:.0%}", percent_cell(values)] for name, values in zip(names, found)]
     table: Table = {
         "title": "Published devices",
         "columns": ["device", "published, MNIST", "here, binary digits"],
         "rows": rows,
     }
-    over = Estimate(0.8, 0.8, 0.8)
+    over = exactly(0.8)
     return [
         Claim(
             "devices come in the published order (rank correlation of mean accuracies at least 0.8)",
@@ -228,7 +233,7 @@ def _with(training: Training, scheme: str) -> Training:
 
 
 def _scheme_table(title: str, name: str, values: list[str], found: dict[str, list[list[float]]]) -> Table:
-    rows = [[value, *(_shown(found[scheme][place]) for scheme in _SCHEMES)] for place, value in enumerate(values)]
+    rows = [[value, *(percent_cell(found[scheme][place]) for scheme in _SCHEMES)] for place, value in enumerate(values)]
     return {"title": title, "columns": [name, *_SCHEMES], "rows": rows}
 
 
@@ -243,13 +248,6 @@ def _claim(
     """One that holds where our mean is at least the baseline's plus a margin."""
     before, now = share_of(baseline), share_of(ours)
     return Claim(claim, "accuracy", before, now, now.mean >= before.mean + margin, note, table)
-
-
-def _shown(values: list[float]) -> str:
-    """Mean and, of several values, the half width of its interval, in percent."""
-    found = estimate_of(values)
-    around = f" ± {(found.high - found.mean) * 100:.1f}" if len(values) > 1 else ""
-    return f"{found.mean * 100:.1f}{around}"
 
 
 def _rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..estimate import Estimate, estimate_of
+from ..estimate import estimate_of, exactly, percent_cell
 from ..models.ascan import Ascan
 from . import Claim, Study, Table
 from ._artifacts import latencies, run_on, ship
@@ -80,8 +80,8 @@ def costs() -> list[Claim]:
             Claim(
                 f"at equal widths and depths, the asymmetric layout has fewer {what} than any of four others",
                 what,
-                _exact(least),
-                _exact(ours),
+                exactly(least),
+                exactly(ours),
                 ours < least,
                 "the baseline is the least of the others",
                 None if claims else table,
@@ -92,7 +92,7 @@ def costs() -> list[Claim]:
 
 def accuracies(trained: Mapping[str, Trained]) -> list[Claim]:
     """On single digits beside the best symmetric layout, and on pairs beside convolutions alone."""
-    rows = [[name, _shown(found.digits), _shown(found.pairs)] for name, found in trained.items()]
+    rows = [[name, percent_cell(found.digits), percent_cell(found.pairs)] for name, found in trained.items()]
     table: Table = {
         "title": "Accuracy in float, %",
         "columns": ["layout", "digits", "same or different"],
@@ -145,8 +145,8 @@ def _trade_off(best: str, precision: str, times: Mapping[Case, float], right: Ma
         f"in ONNX Runtime in {precision}, the asymmetric layout is faster than the more accurate symmetric one, and at "
         "most 1 point less accurate",
         "ms, one picture, one thread",
-        _exact(times[before]),
-        _exact(times[ours]),
+        exactly(times[before]),
+        exactly(times[ours]),
         times[ours] < times[before] and right[ours] >= right[before] - _POINT,
         f"beside the {best} layout: {right[ours]:.1%} of {_HELD_OUT} digits right against {right[before]:.1%}, with "
         "the first seed; medians of one interleaved run on this machine",
@@ -174,8 +174,8 @@ def scaling(study: Study) -> Claim:
         f"time grows faster from {_SIZES[0]} to {_SIZES[-1]} pixels across where attention stands in the first stage "
         f"({' and '.join(_EARLY)}) than in any other layout",
         "growth of the time",
-        _exact(late),
-        _exact(early),
+        exactly(late),
+        exactly(early),
         early > late,
         "the slower-growing of those two against the fastest-growing of the others; PyTorch, one thread, the least of "
         "several runs",
@@ -207,16 +207,3 @@ def _counted(layout: str, size: int) -> tuple[int, int]:
 def _share_right(path: Path, images: np.ndarray, labels: np.ndarray) -> float:
     (outputs,) = run_on(path, {"x": images}).values()
     return float((outputs.reshape(len(labels), -1).argmax(1) == labels).mean())
-
-
-def _exact(value: float) -> Estimate:
-    return estimate_of([float(value)])
-
-
-def _shown(values: list[float]) -> str:
-    """Mean and, of several values, the half width of its interval, in percent."""
-    if not values:
-        return "–"
-    found = estimate_of(values)
-    around = f" ± {(found.high - found.mean) * 100:.1f}" if len(values) > 1 else ""
-    return f"{found.mean * 100:.1f}{around}"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..estimate import Estimate, estimate_of
+from ..estimate import exactly, percent_cell
 from ..models.care_blocks import LinearAttention
 from ..models.care_transformer import S0, S1, CareTransformer, fold
 from ..models.care_variants import VARIANTS, Decoupled, macs
@@ -74,8 +74,8 @@ def costs(study: Study) -> list[Claim]:
         Claim(
             f"at equal width, token mixing by thin slices takes fewer multiplications than {how}",
             "million MACs of token mixing",
-            _exact(counted[name].mixers / 1e6),
-            _exact(counted["asymmetric"].mixers / 1e6),
+            exactly(counted[name].mixers / 1e6),
+            exactly(counted["asymmetric"].mixers / 1e6),
             counted["asymmetric"].mixers < counted[name].mixers,
             "counted, the same with every seed",
             table if name == "symmetric" else None,
@@ -108,7 +108,7 @@ def _accuracy_table(found: dict[str, Trained]) -> Table:
             f"{trained.variant.widening:.2f}",
             f"{trained.macs / 1e3:.0f}",
             f"{trained.parameters:,}",
-            *(_shown(values) for values in (trained.digits, trained.pairs)),
+            *(percent_cell(values) for values in (trained.digits, trained.pairs)),
         ]
         for name, trained in found.items()
     ]
@@ -154,8 +154,8 @@ def scaling(study: Study) -> list[Claim]:
             f"token mixing takes time linear in the number of positions: per position at {most} x {most} at most "
             f"{_LINEAR_AT_MOST:g} times that at {least} x {least}, and less than with softmax attention",
             "growth of the time per position",
-            _exact(growth["softmax"]),
-            _exact(growth["linear"]),
+            exactly(growth["softmax"]),
+            exactly(growth["linear"]),
             growth["linear"] <= _LINEAR_AT_MOST and growth["linear"] < growth["softmax"],
             "the shortest of several runs; on small maps the calls themselves take most of the linear mixer's time",
             table,
@@ -216,8 +216,8 @@ def _speed(
         f"in {_ENGINES[target]} in {precision}, a multiplication of care_s0 takes no longer than one of mobilenet_v2, "
         "both with one block of each width",
         "ms per GMAC, one thread",
-        _exact(before),
-        _exact(now),
+        exactly(before),
+        exactly(now),
         now <= before,
         "medians of one interleaved run on this machine; the paper's are an iPhone's and cannot be compared",
         table,
@@ -232,14 +232,3 @@ def _speed_table(times: dict[Case, float], giga_macs: dict[str, float]) -> Table
     ]
     columns = ["network", "GMACs", *(f"{_ENGINES[target]} {precision}, ms" for target, precision in cases)]
     return {"title": "One block of each width, one image of 224 x 224, one thread", "columns": columns, "rows": rows}
-
-
-def _exact(value: float) -> Estimate:
-    return estimate_of([value])
-
-
-def _shown(values: list[float]) -> str:
-    """Mean and, of several values, the half width of its interval, in percent."""
-    found = estimate_of(values)
-    around = f" ± {(found.high - found.mean) * 100:.1f}" if len(values) > 1 else ""
-    return f"{found.mean * 100:.1f}{around}"

@@ -13,7 +13,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from ..estimate import Estimate, estimate_of
+from ..estimate import estimate_of, exactly
 from ..models.kernel_heterogeneity import XS, Strided, UnrolledCoder
 from ..models.log_gabor import HETEROGENEOUS, HOMOGENEOUS, coherence, effective_rank, orientations_of
 from ..models.objectives import evaluate
@@ -147,8 +147,8 @@ def _learning(banks: dict[str, Tensor], crops: Crops, curves: dict[str, list[Cod
         Claim(
             "learning makes a dictionary of one bandwidth heterogeneous: the deviation of bandwidths at least doubles",
             "degrees",
-            _exactly(first),
-            _exactly(last),
+            exactly(first),
+            exactly(last),
             last >= 2 * first,
             f"mean bandwidth from {torch.rad2deg(spreads[HOM][0].mean()):.1f} to "
             f"{torch.rad2deg(spreads[HOM][1].mean()):.1f} degrees",
@@ -212,7 +212,7 @@ def _encoder(study: Study) -> list[Claim]:
         Claim(
             f"{steps} learned steps have a lower objective than {count} steps of FISTA",
             "objective per pixel",
-            _exactly(solved[count]["objective"]),
+            exactly(solved[count]["objective"]),
             ours,
             ours.mean < solved[count]["objective"],
             table=table if count == steps else None,
@@ -250,11 +250,6 @@ def _more(
 def _times(many: Coded, few: Coded) -> str:
     """How many times as many coefficients; after too few iterations there are none."""
     return f"{fmean(many.counts) / fmean(few.counts):.2f}" if any(few.counts) else "–"
-
-
-def _exactly(value: float) -> Estimate:
-    """Of one figure that seeds do not change."""
-    return Estimate(value, value, value)
 
 
 def _with_constant(kernels: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ symmetry, and that asymmetry tells of illness. What is held here is what that re
 of generated slices are known exactly, and all ways see the same slices.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from ..estimate import Estimate, estimate_of, share_of
+from ..estimate import number_cell, share_of
 from ..models.brain_midline import Lines
 from ..models.brain_phantoms import Phantoms, draw_slices
 from ..models.recipe import Recipe
@@ -38,6 +38,7 @@ from ._brain_symmetry import (
     pair_task,
     raw_auc,
 )
+from ._paired import above, below
 
 ANGLE, AUC = "angle error in degrees", "auc"
 AXIS_ERRORS, ASYMMETRIES = (0.0, 2.0, 5.0), (0.25, 0.5, 1.0)
@@ -134,18 +135,18 @@ def _alignment(seeds: Sequence[int]) -> list[Claim]:
     table: Table = {
         "title": "AUC of max |L - R|, smoothed, by error of the axis",
         "columns": ["natural asymmetry", *(f"{off:g} degrees off" for off in AXIS_ERRORS)],
-        "rows": [[f"{a:g}", *(_shown(found[a, off]) for off in AXIS_ERRORS)] for a in ASYMMETRIES],
+        "rows": [[f"{a:g}", *(number_cell(found[a, off], 3) for off in AXIS_ERRORS)] for a in ASYMMETRIES],
     }
     exact = found[ASYMMETRIES[0], 0.0]
     return [
-        _paired(
+        below(
             f"an axis {off:g} degrees off lowers the AUC of the largest smoothed difference of halves, at a natural "
             f"asymmetry of {ASYMMETRIES[0]:g} {_BELOW}",
             AUC,
             exact,
             found[ASYMMETRIES[0], off],
-            lambda gain: gain.high < 0,
             table=table if off == AXIS_ERRORS[1] else None,
+            estimate=share_of,
         )
         for off in AXIS_ERRORS[1:]
     ]
@@ -163,23 +164,21 @@ def _pairs(study: Study) -> list[Claim]:
         joined.append(learned_auc(small, Concatenation, few, seed))
         compared.append(learned_auc(small, Difference, few, seed))
     return [
-        _paired(
+        above(
             f"at a natural asymmetry of {ASYMMETRIES[-1]:g}, a learned encoder's difference tells lesions better than "
             f"the raw difference does {_ABOVE}",
             AUC,
             raw,
             learned,
-            lambda gain: gain.low > 0,
-            f"{MANY} pairs to train on; the raw difference is as smooth as is best on these",
+            note=f"{MANY} pairs to train on; the raw difference is as smooth as is best on these",
         ),
-        _paired(
+        above(
             f"with {FEW} pairs to train on, a difference of features tells lesions better than their concatenation "
             f"does {_ABOVE}",
             AUC,
             joined,
             compared,
-            lambda gain: gain.low > 0,
-            f"natural asymmetry {ASYMMETRIES[0]:g}, where the raw difference has {fmean(few_raw):.3f}",
+            note=f"natural asymmetry {ASYMMETRIES[0]:g}, where the raw difference has {fmean(few_raw):.3f}",
         ),
     ]
 
@@ -193,13 +192,13 @@ def _in_integers(seen: Sequence[Seen]) -> Claim:
             rounded = _executed(each, Path(folder))
             coarse.append(errors_of(rounded, each.clean.lines))
             changes.append(errors_of(rounded, found_by(each.network, each.clean)))
-    return _paired(
+    return below(
         f"the int8 ONNX file costs at most {MOST_LOSS:g} degrees of angle error against the float network (the 95 % "
         f"interval of the paired differences over the seeds is below {MOST_LOSS:g})",
         ANGLE,
         [each.angle for each in whole],
         [each.angle for each in coarse],
-        lambda gain: gain.high <= MOST_LOSS,
+        MOST_LOSS,
         f"int8 turns a line by {fmean(each.angle for each in changes):.3f} degrees and moves it by "
         f"{fmean(each.offset for each in changes):.3f} pixels on average; the offset errors are "
         f"{fmean(each.offset for each in whole):.3f} and {fmean(each.offset for each in coarse):.3f} pixels",
@@ -217,26 +216,7 @@ def _executed(each: Seen, folder: Path) -> Lines:
 
 def _lower(claim: str, baseline: list[float], ours: list[float], note: str = "", table: Table | None = None) -> Claim:
     """Of angle errors: holds where ours is clearly smaller."""
-    return _paired(f"{claim} {_BELOW}", ANGLE, baseline, ours, lambda gain: gain.high < 0, note, table)
-
-
-def _paired(
-    claim: str,
-    metric: str,
-    baseline: list[float],
-    ours: list[float],
-    holds: Callable[[Estimate], bool],
-    note: str = "",
-    table: Table | None = None,
-) -> Claim:
-    gain = estimate_of([after - before for before, after in zip(baseline, ours)])
-    is_told = holds(gain) or gain.low > 0 or gain.high < 0
-    told = "" if is_told else "; the two are not told apart"
-    shown = f"difference {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}){told}"
-    estimate = share_of if metric == AUC else estimate_of
-    return Claim(
-        claim, metric, estimate(baseline), estimate(ours), holds(gain), "; ".join(filter(None, (shown, note))), table
-    )
+    return below(f"{claim} {_BELOW}", ANGLE, baseline, ours, note=note, table=table)
 
 
 def _midline_table(seen: Sequence[Seen]) -> Table:
@@ -245,15 +225,10 @@ def _midline_table(seen: Sequence[Seen]) -> Table:
         for way in (AXIS, NETWORK, SEARCH):
             found = [each.errors[condition][way] for each in seen]
             values = ([getattr(e, name) for e in found] for name in ("angle", "angle_median", "offset"))
-            rows.append([words, way, *map(_shown, values)])
+            rows.append([words, way, *(number_cell(each, 3) for each in values)])
     columns = ["slices", "found by", "angle error, mean", "angle error, median", "offset error, pixels"]
     return {
         "title": f"Midlines of slices of {XS.size} x {XS.size} pixels, half with a lesion",
         "columns": columns,
         "rows": rows,
     }
-
-
-def _shown(values: Sequence[float]) -> str:
-    found = estimate_of(values)
-    return f"{found.mean:.3f}" + (f" ± {found.high - found.mean:.3f}" if len(values) > 1 else "")

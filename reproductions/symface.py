@@ -5,7 +5,6 @@ bundled. Here the persons verified are none of those trained on, and every condi
 and batches. The control is what the loss is about: halves that are simply more labelled pictures.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from ..estimate import estimate_of, share_of
+from ..estimate import number_cell, share_of
 from ..models.data.faces import FaceRecipe
 from ..models.facial_symmetry import Symmetry
 from . import Claim, Study, Table
@@ -126,7 +125,7 @@ def _gate(study: Study) -> Claim:
         study.say(f"turned faces, {name}")
         stack = Stack(settings, study.seeds, settings[0].faces.train[0])
         found[name] = stack.learn(faces, symmetry, study.epochs(STEPS)).figures(faces)
-    rows = [[name, *(_shown(_of(rows, figure)) for figure in (TAR, AUC))] for name, rows in found.items()]
+    rows = [[name, *(number_cell(_of(rows, figure), 4) for figure in (TAR, AUC))] for name, rows in found.items()]
     return _gain(
         "of turned faces, halves of those that look ahead (rho of 0.8) do better than halves of all",
         TAR,
@@ -168,7 +167,7 @@ def _table(found: dict[str, Trained]) -> Table:
     columns = ["trained on", *(f"{figure}, {name}" for name in SETTINGS for figure in ("TAR", "AUC"))]
     rows = []
     for condition, trained in found.items():
-        cells = [_shown(_of(figures, which)) for figures in trained.by_setting.values() for which in (TAR, AUC)]
+        cells = [number_cell(_of(figures, which), 4) for figures in trained.by_setting.values() for which in (TAR, AUC)]
         rows.append([condition, *cells, ", ".join(f"{value:.3f}" for value in trained.halves)])
     return {
         "title": "Generated faces; TAR at 1 % FAR",
@@ -179,8 +178,3 @@ def _table(found: dict[str, Trained]) -> Table:
 
 def _of(rows: Figures, figure: str) -> list[float]:
     return [row[figure] for row in rows]
-
-
-def _shown(values: Sequence[float]) -> str:
-    found = estimate_of(values)
-    return f"{found.mean:.4f}" + (f" ± {found.high - found.mean:.4f}" if len(values) > 1 else "")

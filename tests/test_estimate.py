@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from offramp.estimate import CONFIDENCE, Estimate, estimate_of, share_of
+from offramp.estimate import CONFIDENCE, Estimate, estimate_of, exactly, number_cell, percent_cell, share_of
 
 # Student's t for 95 %, two-sided, from tables: degrees of freedom and value.
 STUDENT = {1: 12.706, 2: 4.303, 4: 2.776, 9: 2.262, 30: 2.042}
@@ -52,3 +52,14 @@ def test_order_does_not_matter():
     values = numbers(6)
     assert estimate_of(values[::-1]).mean == pytest.approx(estimate_of(values).mean, rel=1e-12)
     assert estimate_of(values[::-1]).low == pytest.approx(estimate_of(values).low, rel=1e-12)
+
+
+def test_a_cell_has_the_half_width_where_there_are_several_values():
+    half = estimate_of([1.0, 2.0, 3.0]).high - 2
+    assert number_cell([1.0, 2.0, 3.0], 2) == f"2.00 ± {half:.2f}"
+    assert (number_cell([0.5], 3), percent_cell([0.5]), number_cell([], 1)) == ("0.500", "50.0", "–")
+    assert percent_cell([0.01, 0.02, 0.03]) == f"2.0 ± {half:.1f}"
+
+
+def test_an_exact_figure_is_its_own_interval():
+    assert exactly(3) == Estimate(3.0, 3.0, 3.0)

@@ -1,7 +1,8 @@
 """Two trainings compared seed by seed: when one is above the other, and what the note says."""
 
 import pytest
-from offramp.reproductions._paired import above
+from offramp.estimate import share_of
+from offramp.reproductions._paired import above, below
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,18 @@ def test_one_seed_has_no_interval():
 def test_seeds_must_pair():
     with pytest.raises(ValueError, match="zip"):
         above("x", "accuracy", [0.5, 0.6], [0.7])
+
+
+@pytest.mark.parametrize(
+    ("ours", "margin", "holds"),
+    [([1.8, 2.8], 0.0, True), ([1.8, 3.3], 0.0, False), ([2.05, 3.05], 0.1, True), ([2.2, 3.2], 0.1, False)],
+)
+def test_an_error_is_below_with_its_whole_interval_and_in_its_own_unit(ours, margin, holds):
+    found = below("x", "degrees", [2.0, 3.0], ours, margin)
+    assert found.holds is holds
+    assert (found.baseline.mean, found.ours.mean) == pytest.approx((2.5, sum(ours) / 2))
+    assert found.baseline.high > 3  # no share, so nothing is cut at 1
+
+
+def test_shares_below_have_their_own_estimate():
+    assert below("x", "auc", [0.9, 1.0], [0.5, 0.6], estimate=share_of).baseline.high == 1
