@@ -4,7 +4,6 @@
 where it is; `TASK/gt_mask.npy` holds the cells of the grid, (cells, S, S) of uint8.
 """
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import BadInput, OfframpWarning
+from ..errors import BadInput
 from .data.image_folder import ENDINGS
-from .data.pictures import mode_of, open_picture, planes_of
+from .data.pictures import mode_of, open_picture, planes_of, tell_left_out
 from .search_stimuli import Trials
 
-MOST_UNREADABLE = 0.5
 STIMULI, TARGET, TRUTH = "stimuli", "target", "gt"
 
 _Search = tuple[Tensor, Tensor, Tensor]  # search image, target, where it is
@@ -47,7 +45,7 @@ def load_trials(folder: Path, task: str, condition: str, channels: int, target_s
             searches.append((path, (read_picture(path, channels), target, truth)))
         except BadInput as error:
             faults.append(str(error))
-    _check_readable(place, len(searches) + len(faults), faults)
+    tell_left_out(faults, len(searches) + len(faults), "searches", place)
     images, targets, truths = zip(*[_checked(path, search, cells, target_side) for path, search in searches])
     contrasts = [(torch.stack(pictures) - background) / 255 for pictures in (images, targets)]
     return Trials(contrasts[0], contrasts[1], cells, _nearest_cells(torch.cat(truths), cells))
@@ -98,14 +96,6 @@ def _listed(place: Path) -> list[Path]:
 
 def _beside(path: Path, part: str) -> Path:
     return path.parent.parent / part / path.name
-
-
-def _check_readable(place: Path, count: int, faults: list[str]) -> None:
-    if len(faults) > MOST_UNREADABLE * count:
-        raise BadInput(f"{place}: {len(faults)} of {count} searches cannot be read, the first: {faults[0]}")
-    if faults:
-        found = f"{len(faults)} of {count} searches cannot be read and are left out, the first: {faults[0]}"
-        warnings.warn(OfframpWarning(f"{place}: {found}"), stacklevel=3)
 
 
 def _checked(path: Path, search: _Search, cells: Tensor, target_side: int) -> _Search:

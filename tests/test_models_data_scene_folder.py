@@ -71,7 +71,7 @@ def test_some_unreadable_pictures_are_left_out_and_counted(folder):
 def test_too_many_unreadable_pictures_are_refused(folder):
     for number in range(2):
         truncated(folder / f"annotations/validation/scene{number}.png")
-    with pytest.raises(BadInput, match=r"2 of 3 pictures in validation cannot be read, the first is .*scene0\.png"):
+    with pytest.raises(BadInput, match=r"2 of 3 pictures in validation cannot be read, the first: .*scene0\.png"):
         load_scene_folder(folder, COLOUR)
 
 

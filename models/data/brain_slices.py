@@ -22,11 +22,10 @@ from ..brain_midline import Halves, Lines, align, halves_of, line_between
 from .brain_lists import Row, grouped, read_csv, read_parquet
 from .dataset import Data, InMemory, render
 from .nifti import Volume, read_nifti
-from .pictures import open_picture
+from .pictures import open_picture, tell_left_out
 from .preprocessing import Preprocessing
 
 DEPTHS, OF_DEPTH = (76, 101, 126), 203  # slices that the authors take, of how many
-MOST_UNREADABLE = 0.5
 HELD_OUT = 0.2  # of the groups
 LESION = (23 / 224, (61 / 224, 169 / 224), (0.593, 0.95))  # side and place in a half as wide as 1, midline at 1
 LESION_GREY = (140.0, 215.0)
@@ -266,14 +265,7 @@ def _standard(images: Tensor) -> Preprocessing:
 
 
 def _tell(folder: Path, rows: list[Row], faults: list[BadInput], coloured: int) -> None:
-    if len(faults) > MOST_UNREADABLE * len(rows):
-        raise BadInput(f"{folder}: {len(faults)} of {len(rows)} slices cannot be read, the first: {faults[0]}")
-    texts = (
-        [f"{len(faults)} of {len(rows)} slices cannot be read and are left out, the first: {faults[0]}"]
-        if faults
-        else []
-    )
+    tell_left_out(faults, len(rows), "slices", folder)
     if coloured:
-        texts.append(f"{coloured} of {len(rows)} pictures are coloured and become grey by their luma")
-    for text in texts:
-        warnings.warn(OfframpWarning(f"{folder}: {text}"), stacklevel=3)
+        found = f"{folder}: {coloured} of {len(rows)} pictures are coloured and become grey by their luma"
+        warnings.warn(OfframpWarning(found), stacklevel=3)

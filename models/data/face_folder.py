@@ -17,10 +17,9 @@ from ...errors import BadInput, OfframpWarning
 from .dataset import Data
 from .face_lists import Pair, read_landmarks, read_pairs
 from .image_folder import ENDINGS
-from .pictures import mode_of, open_picture, planes_of
+from .pictures import MOST_UNREADABLE, mode_of, open_picture, planes_of, tell_left_out
 from .preprocessing import Preprocessing
 
-MOST_UNREADABLE = 0.5
 HELD_OUT = 0.2  # of the persons
 # x of left eye, right eye and nose in a picture that is 1 wide, as aligned faces of 112 x 112 pixels have them.
 TEMPLATE = (38.3 / 112, 73.5 / 112, 56.0 / 112)
@@ -140,10 +139,7 @@ def _readable(folder: Path, faces: list[Face]) -> list[Face]:
     with ThreadPoolExecutor() as pool:
         faults = list(pool.map(fault, faces))
     bad = [error for error in faults if error is not None]
-    if len(bad) > MOST_UNREADABLE * len(faces):
-        raise BadInput(f"{folder}: {len(bad)} of {len(faces)} pictures cannot be read, the first: {bad[0]}")
-    if bad:
-        _warn(f"{folder}: {len(bad)} of {len(faces)} pictures cannot be read and are left out, the first: {bad[0]}")
+    tell_left_out(bad, len(faces), "pictures", folder)
     return [face for face, error in zip(faces, faults) if error is None]
 
 

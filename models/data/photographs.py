@@ -7,7 +7,6 @@ training.
 """
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...errors import BadInput, OfframpWarning
+from ...errors import BadInput
 from .dataset import Data, InMemory
 from .image_folder import ENDINGS
-from .pictures import GREY, open_picture
+from .pictures import GREY, open_picture, tell_left_out
 from .preprocessing import Preprocessing
 
 NAME = "photographs"
@@ -92,11 +91,7 @@ def read_all(folder: Path, paths: Sequence[Path]) -> Iterator[np.ndarray]:
             yield read_grey(path)
         except BadInput as error:
             faults.append(str(error))
-    left_out = f"{folder}: {len(faults)} of {len(paths)} pictures cannot be read"
-    if 2 * len(faults) > len(paths):
-        raise BadInput(f"{left_out}, the first is {faults[0]}")
-    if faults:
-        warnings.warn(OfframpWarning(f"{left_out} and are left out, the first is {faults[0]}"), stacklevel=2)
+    tell_left_out(faults, len(paths), "pictures", folder)
 
 
 def read_grey(path: Path) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Opening of a user's pictures: whatever is wrong with a file becomes one line that names it."""
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -7,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import BadInput, first_line
+from ...errors import BadInput, OfframpWarning, first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 COLOUR, GREY = "RGB", "L"  # of eight bits a channel
+MOST_UNREADABLE = 0.5  # of the samples
 
 
 class UnreadablePicture(BadInput):
@@ -49,3 +52,22 @@ def planes_of(image: "Image") -> Tensor:
     """Pixels of a grey or coloured picture as float32 (1 or 3, H, W) in 0..255."""
     pixels = torch.from_numpy(np.array(image, np.float32))
     return torch.atleast_3d(pixels).permute(2, 0, 1).contiguous()  # (H, W[, C]) -> (C, H, W)
+
+
+def tell_left_out(faults: Sequence[BadInput | str], count: int, what: str, where: Path) -> None:
+    """Warns that some samples of a user's data cannot be read and are left out.
+
+    Args:
+        faults: of each sample that cannot be read.
+        count: of all samples.
+        what: they are, in the plural.
+        where: the folder.
+
+    Raises:
+        BadInput: more than half of them cannot be read.
+    """
+    found = f"{where}: {len(faults)} of {count} {what} cannot be read"
+    if len(faults) > MOST_UNREADABLE * count:
+        raise BadInput(f"{found}, the first: {faults[0]}")
+    if faults:
+        warnings.warn(OfframpWarning(f"{found} and are left out, the first: {faults[0]}"), stacklevel=3)

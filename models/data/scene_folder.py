@@ -4,7 +4,6 @@
 grey picture of the same size: 0 where nothing is labelled, else the class, from 1 on.
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +13,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...errors import BadInput, OfframpWarning
+from ...errors import BadInput
 from .dataset import Data
 from .image_folder import ENDINGS, GREY_MEAN, GREY_STD, MEAN, STD
-from .pictures import UnreadablePicture, mode_of, open_picture, planes_of
+from .pictures import UnreadablePicture, mode_of, open_picture, planes_of, tell_left_out
 from .preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Resampling
 
 UNLABELLED = -1.0
-MOST_UNREADABLE = 0.5
 SPLITS = ("training", "validation")
 
 
@@ -129,10 +127,6 @@ def _readable(folder: Path, split: str, pairs: list[tuple[Path, Path]], form: Sc
             read_scene(*pair, form)
             whole.append(pair)
         except UnreadablePicture as error:
-            faults.append(str(error))
-    left_out = f"{folder}: {len(faults)} of {len(pairs)} pictures in {split} cannot be read"
-    if len(faults) > MOST_UNREADABLE * len(pairs):
-        raise BadInput(f"{left_out}, the first is {faults[0]}")
-    if faults:
-        warnings.warn(OfframpWarning(f"{left_out} and are left out, the first is {faults[0]}"), stacklevel=3)
+            faults.append(error)
+    tell_left_out(faults, len(pairs), f"pictures in {split}", folder)
     return whole
