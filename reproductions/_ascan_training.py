@@ -1,7 +1,7 @@
 """AsCAN's layouts trained on single digits, and some of them then on pairs: the ground of its study."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..models.ascan import XS, Ascan
 from ..models.ascan_blocks import AscanConfig
-from ._same_different import CLASSES, Split, one_digit, same_different
+from ._same_different import CLASSES, TEST_SEED, Draw, Split, accuracy, one_digit, prepared, same_different
 
 SIZE, GRID = 32, 8  # pixels of a picture, and of its cells; a digit fills one
 LAYOUTS = {
@@ -22,10 +22,7 @@ LAYOUTS = {
     "all C": ("CC", "CCC", "CCC", "CC"),
     "reversed": ("TT", "TTC", "TCC", "CC"),
 }
-MEAN, STD = 0.1, 0.25  # of pixels in 0..1
 _BATCH, _RATE = 64, 4e-3
-_TEST_SEED, _TEST_COUNT = 10**6, 1000
-Draw = Callable[[int, int, Split], tuple[Tensor, Tensor]]  # count, seed and split to images and labels
 
 
 @dataclass(frozen=True)
@@ -83,11 +80,11 @@ def train_layouts(
     def run(network: Ascan, job: tuple[str, int]) -> tuple[float, float | None, Ascan]:
         layout, seed = job
         _phase(network, draw_digits, digit_steps, seed)
-        found, kept = _accuracy(network, draw_digits), copy.deepcopy(network)
+        found, kept = accuracy(network, draw_digits), copy.deepcopy(network)
         if layout not in on_pairs:
             return found, None, kept
         _phase(network, draw_pairs, pair_steps, seed)
-        return found, _accuracy(network, draw_pairs), kept
+        return found, accuracy(network, draw_pairs), kept
 
     rows = list(pool.map(run, networks, jobs))
     trained = {}
@@ -111,13 +108,8 @@ def draw_pairs(count: int, seed: int, split: Split) -> tuple[Tensor, Tensor]:
 
 def held_out(count: int) -> tuple[Tensor, Tensor]:
     """Prepared images of digits that no training saw, and labels."""
-    images, labels = draw_digits(count, _TEST_SEED, "test")
+    images, labels = draw_digits(count, TEST_SEED, "test")
     return prepared(images), labels
-
-
-def prepared(images: Tensor) -> Tensor:
-    """What the network takes, from bytes."""
-    return (images.float() / 255 - MEAN) / STD
 
 
 def _phase(network: Ascan, draw: Draw, steps: int, seed: int) -> None:
@@ -133,10 +125,3 @@ def _phase(network: Ascan, draw: Draw, steps: int, seed: int) -> None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         rates.step()
-
-
-@torch.no_grad()
-def _accuracy(network: Ascan, draw: Draw) -> float:
-    images, labels = draw(_TEST_COUNT, _TEST_SEED, "test")
-    network.eval()
-    return float((network(prepared(images)).argmax(1) == labels).float().mean())

@@ -1,6 +1,6 @@
 """Variants of a small CARE Transformer, trained on single digits first, then on pairs: the ground of its ablations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ..models.care_transformer import CareConfig, CareTransformer
 from ..models.care_variants import CareVariant, at_equal_macs, macs, variant_network
-from ._same_different import CLASSES, Split, one_digit, same_different
+from ._same_different import CLASSES, Draw, Split, accuracy, one_digit, prepared, same_different
 
 SIZE, GRID = 24, 8  # pixels of a picture, and of its cells
 # Two stages: 11x1 and 1x11 convolutions on 6 x 6 positions, attention on 3 x 3. Twelve outputs: ten digits, then
@@ -26,10 +26,6 @@ CONFIG = CareConfig(
     in_channels=1,
     gamma=1.0,
 )
-MEAN, STD = 0.1, 0.25  # of pixels in 0..1
-Draw = Callable[[int, int, Split], tuple[Tensor, Tensor]]  # count, seed and split to images and labels
-_TEST_SEED = 10**6
-_TEST_COUNT = 1000
 
 
 @dataclass(frozen=True)
@@ -104,9 +100,9 @@ def _fresh(variant: CareVariant, seed: int) -> CareTransformer:
 def _train(network: CareTransformer, seed: int, schedule: Schedule) -> tuple[float, float]:
     """Accuracy on single digits after the first phase, and on pairs after the second."""
     _phase(network, _digits, schedule.digits, schedule.digit_epochs, seed, schedule)
-    on_digits = _accuracy(network, _digits)
+    on_digits = accuracy(network, _digits)
     _phase(network, _pairs, schedule.pairs, schedule.pair_epochs, seed, schedule)
-    return on_digits, _accuracy(network, _pairs)
+    return on_digits, accuracy(network, _pairs)
 
 
 def _digits(count: int, seed: int, split: Split) -> tuple[Tensor, Tensor]:
@@ -119,7 +115,10 @@ def _pairs(count: int, seed: int, split: Split) -> tuple[Tensor, Tensor]:
 
 
 def _phase(network: CareTransformer, draw: Draw, count: int, epochs: int, seed: int, schedule: Schedule) -> None:
-    """AdamW with a warm-up and a cosine; pictures come in random order already."""
+    """AdamW with a warm-up and a cosine; pictures come in random order already.
+
+    Channels come last, in which a CPU's depthwise convolutions run faster.
+    """
     steps = count // schedule.batch
     optimizer = torch.optim.AdamW(network.parameters(), schedule.learning_rate, weight_decay=0.05, fused=True)
     rates = torch.optim.lr_scheduler.OneCycleLR(
@@ -131,19 +130,8 @@ def _phase(network: CareTransformer, draw: Draw, count: int, epochs: int, seed: 
         for step in range(steps):
             chosen = slice(step * schedule.batch, (step + 1) * schedule.batch)
             optimizer.zero_grad()
-            functional.cross_entropy(network(_prepared(images[chosen])), labels[chosen]).backward()
+            batch = prepared(images[chosen]).contiguous(memory_format=torch.channels_last)
+            functional.cross_entropy(network(batch), labels[chosen]).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             rates.step()
-
-
-@torch.no_grad()
-def _accuracy(network: CareTransformer, draw: Draw) -> float:
-    images, labels = draw(_TEST_COUNT, _TEST_SEED, "test")
-    network.eval()
-    return float((network(_prepared(images)).argmax(1) == labels).float().mean())
-
-
-def _prepared(images: Tensor) -> Tensor:
-    """Channels last, in which a CPU's depthwise convolutions run faster."""
-    return ((images.float() / 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last)

@@ -5,11 +5,12 @@ The relation of two glyphs is what single detectors cannot see: Fleuret et al., 
 visual categorization test", PNAS 2011; Kim et al., "Not-So-CLEVR", Interface Focus 2018, arXiv 1802.03390.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import BadInput
 from ..models.data import InMemory
@@ -17,7 +18,10 @@ from ..models.data.digits import load_digits
 
 GLYPH = 8  # pixels of a digit's side
 CLASSES = 10
+MEAN, STD = 0.1, 0.25  # of pixels in 0..1
+TEST_SEED, TEST_COUNT = 10**6, 1000
 Split = Literal["train", "test"]
+Draw = Callable[[int, int, Split], tuple[Tensor, Tensor]]  # count, seed and split to images and labels
 
 
 def same_different(
@@ -75,6 +79,18 @@ def one_digit(
     images = torch.zeros(count, size, size, dtype=torch.uint8)
     _paint(images, _glyphs(labels, split, draws), _corners((count,), size, grid, draws))
     return images.unsqueeze(1).repeat(1, channels, 1, 1), labels
+
+
+def prepared(images: Tensor) -> Tensor:
+    """What a network takes, from bytes."""
+    return (images.float() / 255 - MEAN) / STD
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, draw: Draw) -> float:
+    """On pictures that no training saw; leaves evaluation mode."""
+    images, labels = draw(TEST_COUNT, TEST_SEED, "test")
+    return float((network.eval()(prepared(images)).argmax(1) == labels).float().mean())
 
 
 def _check(count: int, channels: int, split: str, grid: int) -> None:

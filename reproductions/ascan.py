@@ -29,11 +29,11 @@ from ._ascan_training import (
     draw_digits,
     fresh,
     held_out,
-    prepared,
     train_layouts,
     two_threads,
 )
 from ._paired import above
+from ._same_different import prepared
 
 _DIGIT_STEPS, _PAIR_STEPS = 50, 150
 _ON_PAIRS = ("asymmetric", "all C")

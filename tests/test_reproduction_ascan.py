@@ -9,7 +9,7 @@ import torch
 from offramp.errors import BadInput
 from offramp.models.ascan_unet import read_digits
 from offramp.models.data import InMemory
-from offramp.reproductions import Study, _ascan_drawing, _ascan_training, ascan, claims_of
+from offramp.reproductions import Study, _ascan_drawing, _ascan_training, _same_different, ascan, claims_of
 from offramp.reproductions._ascan_training import (
     LAYOUTS,
     SIZE,
@@ -99,7 +99,7 @@ def test_pictures_hold_digits_of_the_split_and_labels_that_the_network_has():
 
 
 def test_training_follows_the_seed_whatever_runs_beside_it(monkeypatch):
-    monkeypatch.setattr(_ascan_training, "_TEST_COUNT", 20)
+    monkeypatch.setattr(_same_different, "TEST_COUNT", 20)
     monkeypatch.setattr(_ascan_training, "LAYOUTS", {name: LAYOUTS[name] for name in ("asymmetric", "all C")})
     before = torch.get_num_threads()
     with two_threads() as pool:
