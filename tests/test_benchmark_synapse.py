@@ -187,7 +187,7 @@ def test_the_page_on_a_paper_says_what_holds_and_what_does_not():
     text = synapse_section.reproduction(document)
     assert rows_of(text, heads=("claim", "device")) == [
         ["it learns", "accuracy", "50.0% (49.0–51.0)", "75.0% (74.0–76.0)", "yes"],
-        ["in order (but little)", "correlation", "0.50 (0.49–0.51)", "0.75 (0.74–0.76)", "**no**"],
+        ["in order (but little)", "correlation", "0.50 (0.49 to 0.51)", "0.75 (0.74 to 0.76)", "**no**"],
         ["mine", "75.0 ± 5.0"],
     ]
     assert "`offramp reproduce a-paper` on m, 3 seeds, 61 s: 1 of 2 claims hold." in text
