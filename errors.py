@@ -30,6 +30,11 @@ class UnsupportedOperator(OfframpError):
         self.operator = operator
         self.module_path = module_path
         self.target = target
+        self.mend = mend
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+        """So that it reaches the caller from another process."""
+        return type(self), (self.operator, self.module_path, self.target, self.mend)
 
 
 class OfframpWarning(UserWarning):

@@ -1,7 +1,11 @@
 """Artifacts of a study's networks: written, executed and timed as `offramp deploy` does it, for claims about those."""
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +67,21 @@ def ship(
             )
             paths[target, precision] = path
     return paths
+
+
+def side_by_side(writings: Sequence[partial[dict[Key, Path]]]) -> list[dict[Key, Path]]:
+    """What calls of `ship` return, two at a time in processes of their own: tracing and writing hold the interpreter.
+
+    Each call travels as plain bytes, since tensors between processes would else lie in shared memory, of which
+    containers have little.
+    """
+    with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        return list(pool.map(_call, [pickle.dumps(writing) for writing in writings]))
+
+
+def _call(writing: bytes) -> dict[Key, Path]:
+    found: dict[Key, Path] = pickle.loads(writing)()  # noqa: S301 - our own call, never a file
+    return found
 
 
 def run_file(path: Path) -> Run:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..estimate import share_of
 from ..models.ascan_unet import PIXELS, XS, read_digits
@@ -17,7 +18,7 @@ from ..models.run import Run, restore
 from ..models.system import find_system
 from ..models.training import train
 from . import Claim, Study
-from ._artifacts import run_file, ship
+from ._artifacts import Key, run_file, ship
 
 _EPOCHS, _BATCH = 12, 32  # shorter than the system's own recipe
 _EACH = 2  # drawings of a class with each seed
@@ -34,18 +35,14 @@ def train_generator(study: Study) -> Run:
         return train(system, read_digits("digits", 0), recipe, Path(folder) / "run", study.seeds[0], progress=False)
 
 
-def drawings(study: Study, run: Run) -> list[Claim]:
-    """Of one generator; each seed draws from noise of its own, the same in both precisions."""
-    study.say("writing the generator for ONNX Runtime")
-    data, network = read_digits("digits", 0), restore(run)
-    reader, on_real = _reader(data)
-    with TemporaryDirectory() as folder:
-        artifact = in_batches(run_file(_exported(network, data, Path(folder))))
-        found = {}
-        denoisers: dict[str, Denoise] = {"float32": network, "int8": artifact}
-        for precision, tell_clean in denoisers.items():
-            study.say(f"drawing digits in {precision}")
-            found[precision] = share_of([_recognised(tell_clean, seed, reader) for seed in study.seeds])
+def drawings(study: Study, run: Run, artifact: Path) -> list[Claim]:
+    """Of one generator and its int8 artifact; each seed draws from noise of its own, the same in both."""
+    reader, on_real = _reader(read_digits("digits", 0))
+    denoisers: dict[str, Denoise] = {"float32": restore(run), "int8": in_batches(run_file(artifact))}
+    found = {}
+    for precision, tell_clean in denoisers.items():
+        study.say(f"drawing digits in {precision}")
+        found[precision] = share_of([_recognised(tell_clean, seed, reader) for seed in study.seeds])
     return [
         Claim(
             f"at least {_SHARE:.0%} of the digits that the generator draws are recognised as what was asked for",
@@ -68,8 +65,9 @@ def drawings(study: Study, run: Run) -> list[Claim]:
     ]
 
 
-def _exported(network: nn.Module, data: Data, folder: Path) -> Path:
-    """The int8 ONNX file."""
+def writing_of_generator(run: Run, folder: Path) -> partial[dict[Key, Path]]:
+    """The call that writes its int8 ONNX file."""
+    data = read_digits("digits", 0)
     assert isinstance(data.train, InMemory)
     samples, targets = data.train.batch(range(_CALIBRATION))
     assert isinstance(samples, Tensor)
@@ -78,7 +76,7 @@ def _exported(network: nn.Module, data: Data, folder: Path) -> Path:
     named = dict(zip(("image", "timestep", "label"), inputs))
     example = {name: tensor[:1] for name, tensor in named.items()}
     calibration = {name: tensor.numpy() for name, tensor in named.items()}
-    return ship("generator", network, example, calibration, folder, ("onnx",), ("int8",))["onnx", "int8"]
+    return partial(ship, "generator", restore(run), example, calibration, folder, ("onnx",), ("int8",))
 
 
 def _reader(data: Data) -> tuple[Reader, float]:

@@ -1,9 +1,8 @@
 """AsCAN's layouts trained on single digits, and some of them then on pairs: the ground of its study."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional
 from ..models.ascan import XS, Ascan
 from ..models.ascan_blocks import AscanConfig
 from ._same_different import CLASSES, TEST_SEED, Draw, Split, accuracy, one_digit, prepared, same_different
+from ._trainings import seeded
 
 SIZE, GRID = 32, 8  # pixels of a picture, and of its cells; a digit fills one
 LAYOUTS = {
@@ -49,36 +49,29 @@ def config_of(layout: str) -> AscanConfig:
 
 
 def fresh(layout: str, seed: int) -> Ascan:
-    """A network with first weights of a seed; the global generator stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Ascan(config_of(layout))
+    """A network with first weights of a seed."""
+    return seeded(lambda: Ascan(config_of(layout)), seed)
 
 
-@contextmanager
-def two_threads() -> Iterator[Executor]:
-    """Runs two trainings at a time, each on a thread of its own."""
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
+Job = tuple[str, int]  # layout, seed
+
+
+def fresh_layouts(seeds: Sequence[int]) -> dict[Job, Ascan]:
+    """Every layout with every seed."""
+    return {(layout, seed): fresh(layout, seed) for layout in LAYOUTS for seed in seeds}
 
 
 def train_layouts(
-    pool: Executor, seeds: Sequence[int], digit_steps: int, pair_steps: int, on_pairs: Sequence[str]
+    pool: Executor, networks: Mapping[Job, Ascan], digit_steps: int, pair_steps: int, on_pairs: Sequence[str]
 ) -> dict[str, Trained]:
-    """Every layout with every seed.
+    """What `fresh_layouts` gave, in place.
 
-    Weights are drawn before any training begins, and pictures come from generators of each seed, so that equal seeds
-    give equal bits whatever runs beside them. All layouts of a seed see the same pictures.
+    Pictures come from generators of each seed, so that equal seeds give equal bits whatever runs beside them. All
+    layouts of a seed see the same pictures.
     """
-    jobs = [(layout, seed) for layout in LAYOUTS for seed in seeds]
-    networks = [fresh(*job) for job in jobs]
 
-    def run(network: Ascan, job: tuple[str, int]) -> tuple[float, float | None, Ascan]:
-        layout, seed = job
+    def run(job: Job) -> tuple[float, float | None, Ascan]:
+        (layout, seed), network = job, networks[job]
         _phase(network, draw_digits, digit_steps, seed)
         found, kept = accuracy(network, draw_digits), copy.deepcopy(network)
         if layout not in on_pairs:
@@ -86,10 +79,10 @@ def train_layouts(
         _phase(network, draw_pairs, pair_steps, seed)
         return found, accuracy(network, draw_pairs), kept
 
-    rows = list(pool.map(run, networks, jobs))
+    rows = dict(zip(networks, pool.map(run, networks)))
     trained = {}
-    for place, layout in enumerate(LAYOUTS):
-        own = rows[place * len(seeds) : (place + 1) * len(seeds)]
+    for layout in LAYOUTS:
+        own = [row for (each, _), row in rows.items() if each == layout]
         pairs = [value for _, value, _ in own if value is not None]
         trained[layout] = Trained([value for value, _, _ in own], pairs, own[0][2])
     return trained

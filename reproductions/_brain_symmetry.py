@@ -1,6 +1,6 @@
 """The ground of the study of brain symmetry: slices of each seed, networks trained on them, and what finds midlines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -25,6 +25,7 @@ from ..models.symbrain import (
     PairNetwork,
 )
 from ..models.symbrain_objectives import AsymmetryDetection, MidlineRegression, auc, to_lines
+from ._trainings import seeded
 
 CLEAN = SliceRecipe(XS.size)
 HARD = SliceRecipe(XS.size, (1.0, 1.0), fissure=0.0)
@@ -77,18 +78,11 @@ def fit(network: nn.Module, data: InMemory, objective: Objective, recipe: Recipe
     return network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
-def fresh(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A network with first weights of a seed; the global generator stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()
-
-
 def midline_network(seed: int, recipe: Recipe, count: int = TRAIN) -> tuple[nn.Module, Tensor]:
     """The zoo's `symbrain_xs` trained on slices of every kind, and the first of these as it takes them."""
     slices = draw_slices(count, MIXED, generator(seed, 1))
     data = InMemory(slices.images, torch.stack([slices.lines.angles, slices.lines.offsets], 1))
-    network = fresh(lambda: MidlineNetwork(XS), seed)
+    network = seeded(lambda: MidlineNetwork(XS), seed)
     return fit(network, data, MidlineRegression(XS.size), recipe, seed), PREPROCESSING.apply(slices.images[:128])
 
 
@@ -123,7 +117,7 @@ def learned_auc(task: PairTask, fusion: Fusion, recipe: Recipe, seed: int) -> fl
     """Of a network trained on the task's pairs, on those held out."""
     halves, labels = task.train
     data = InMemory((halves.upper, halves.lower), labels[:, None].float())
-    network = fit(fresh(lambda: PairNetwork(SIDES, fusion), seed), data, AsymmetryDetection(), recipe, seed)
+    network = fit(seeded(lambda: PairNetwork(SIDES, fusion), seed), data, AsymmetryDetection(), recipe, seed)
     held_out, kinds = task.test
     with torch.no_grad():
         logits = network(PREPROCESSING.apply(held_out.upper), PREPROCESSING.apply(held_out.lower))

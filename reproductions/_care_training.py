@@ -1,9 +1,8 @@
 """Variants of a small CARE Transformer, trained on single digits first, then on pairs: the ground of its ablations."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.nn import functional
 from ..models.care_transformer import CareConfig, CareTransformer
 from ..models.care_variants import CareVariant, at_equal_macs, macs, variant_network
 from ._same_different import CLASSES, Draw, Split, accuracy, one_digit, prepared, same_different
+from ._trainings import seeded, two_at_a_time
 
 SIZE, GRID = 24, 8  # pixels of a picture, and of its cells
 # Two stages: 11x1 and 1x11 convolutions on 6 x 6 positions, attention on 3 x 3. Twelve outputs: ten digits, then
@@ -75,13 +75,8 @@ def train_variants(variants: Sequence[CareVariant], seeds: Sequence[int], schedu
     """
     equal = [at_equal_macs(variant, CONFIG, SIZE) for variant in variants]
     jobs = [(variant, seed) for variant in equal for seed in seeds]
-    networks = [_fresh(*job) for job in jobs]
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            found = list(pool.map(_train, networks, [seed for _, seed in jobs], repeat(schedule)))
-    finally:
-        torch.set_num_threads(threads)
+    networks = [seeded(partial(variant_network, variant, CONFIG), seed) for variant, seed in jobs]
+    found = two_at_a_time(lambda job: _train(job[0], job[1][1], schedule), zip(networks, jobs))
     trained = []
     for place, variant in enumerate(equal):
         own = slice(place * len(seeds), (place + 1) * len(seeds))
@@ -89,12 +84,6 @@ def train_variants(variants: Sequence[CareVariant], seeds: Sequence[int], schedu
         digits, pairs = (list(values) for values in zip(*found[own], strict=True))
         trained.append(Trained(variant, macs(variant, CONFIG, SIZE).total, parameters, digits, pairs))
     return trained
-
-
-def _fresh(variant: CareVariant, seed: int) -> CareTransformer:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return variant_network(variant, CONFIG)
 
 
 def _train(network: CareTransformer, seed: int, schedule: Schedule) -> tuple[float, float]:

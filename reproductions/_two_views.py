@@ -20,6 +20,7 @@ from ..models.data import load
 from ..models.imbalanced_multimodal_arl import Arl
 from ..models.late_fusion import Outputs, TwoSensors, perceptrons
 from ..models.modality_balance import Pair, inverse_variance, scale_gradient
+from ._trainings import seeded
 
 Noise = tuple[float, float]
 Part = tuple[Tensor, Tensor, Tensor]  # both views (K, N, 32) and labels (K, N)
@@ -111,9 +112,7 @@ class Stack:
 
 
 def _network(seed: int) -> TwoSensors:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return perceptrons()
+    return seeded(perceptrons, seed)
 
 
 def train_stack(

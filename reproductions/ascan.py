@@ -7,7 +7,7 @@ here one makes digits of the class asked for, and its artifacts are sampled.
 
 import timeit
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..estimate import estimate_of, exactly, percent_cell
 from ..models.ascan import Ascan
 from . import Claim, Study, Table
-from ._artifacts import latencies, run_on, ship
-from ._ascan_drawing import drawings, train_generator
+from ._artifacts import Key, latencies, run_on, ship, side_by_side
+from ._ascan_drawing import drawings, train_generator, writing_of_generator
 from ._ascan_training import (
     LAYOUTS,
     SIZE,
@@ -28,12 +28,13 @@ from ._ascan_training import (
     config_of,
     draw_digits,
     fresh,
+    fresh_layouts,
     held_out,
     train_layouts,
-    two_threads,
 )
 from ._paired import above
 from ._same_different import prepared
+from ._trainings import two_threads
 
 _DIGIT_STEPS, _PAIR_STEPS = 50, 150
 _ON_PAIRS = ("asymmetric", "all C")
@@ -56,11 +57,27 @@ def reproduce(study: Study) -> list[Claim]:
     study.say(f"training {len(LAYOUTS)} layouts with {len(study.seeds)} seeds on digits, two of them then on pairs")
     study.say("training a generator of digits beside them")
     steps = study.epochs(_DIGIT_STEPS), study.epochs(_PAIR_STEPS)
+    networks = fresh_layouts(study.seeds)  # before the generator draws its own first weights
     with two_threads() as pool:
         generator = pool.submit(train_generator, study)
-        trained = train_layouts(pool, study.seeds, *steps, _ON_PAIRS)
+        trained = train_layouts(pool, networks, *steps, _ON_PAIRS)
         run = generator.result()
-    return [*trade_offs(study, trained), *accuracies(trained), *costs(), scaling(study), *drawings(study, run)]
+    study.say("writing two layouts and the generator for ONNX Runtime")
+    compared = (_best_symmetric(trained), "asymmetric")
+    with TemporaryDirectory() as folder:
+        writings = [_writing(name, trained[name].network, Path(folder)) for name in compared]
+        *layouts, drawn = side_by_side([*writings, writing_of_generator(run, Path(folder))])
+        return [
+            *trade_offs(study, dict(zip(compared, layouts))),
+            *accuracies(trained),
+            *costs(),
+            scaling(study),
+            *drawings(study, run, drawn["onnx", "int8"]),
+        ]
+
+
+def _best_symmetric(trained: Mapping[str, Trained]) -> str:
+    return max(_SYMMETRIC, key=lambda name: estimate_of(trained[name].digits).mean)
 
 
 def costs() -> list[Claim]:
@@ -98,8 +115,7 @@ def accuracies(trained: Mapping[str, Trained]) -> list[Claim]:
         "columns": ["layout", "digits", "same or different"],
         "rows": rows,
     }
-    best = max(_SYMMETRIC, key=lambda name: estimate_of(trained[name].digits).mean)
-    asymmetric = trained["asymmetric"]
+    best, asymmetric = _best_symmetric(trained), trained["asymmetric"]
     return [
         above(
             "on digits the asymmetric layout comes within 1 point of the more accurate symmetric one",
@@ -120,22 +136,21 @@ def accuracies(trained: Mapping[str, Trained]) -> list[Claim]:
     ]
 
 
-def trade_offs(study: Study, trained: Mapping[str, Trained]) -> list[Claim]:
-    """Latency and accuracy of the first seed's artifacts, beside the symmetric layout more accurate in float."""
-    best = max(_SYMMETRIC, key=lambda name: estimate_of(trained[name].digits).mean)
-    images, labels = held_out(_HELD_OUT)
-    calibration = prepared(draw_digits(_CALIBRATION, 0, "train")[0]).numpy()
-    with TemporaryDirectory() as folder:
-        paths: dict[tuple[str, str], Path] = {}
-        for name in (best, "asymmetric"):
-            study.say(f"writing the {name} layout for ONNX Runtime")
-            network, example = trained[name].network.eval(), {"x": images[:1]}
-            written = ship(name.replace("-", "_"), network, example, {"x": calibration}, Path(folder), ("onnx",))
-            paths |= {(name, precision): path for (_, precision), path in written.items()}
-        study.say("timing them")
-        timed = latencies({"/".join(case): path for case, path in paths.items()})
-        times = {case: timed["/".join(case)] for case in paths}
-        right = {case: _share_right(path, images.numpy(), labels.numpy()) for case, path in paths.items()}
+def _writing(name: str, network: Ascan, folder: Path) -> partial[dict[Key, Path]]:
+    """The call that writes a layout's ONNX files."""
+    calibration = prepared(draw_digits(_CALIBRATION, 0, "train")[0])
+    example, inputs = {"x": calibration[:1]}, {"x": calibration.numpy()}
+    return partial(ship, name.replace("-", "_"), network.eval(), example, inputs, folder, ("onnx",))
+
+
+def trade_offs(study: Study, layouts: Mapping[str, Mapping[Key, Path]]) -> list[Claim]:
+    """Latency and accuracy of the first seed's artifacts: of the symmetric layout more accurate in float, then ours."""
+    best, images, labels = next(iter(layouts)), *held_out(_HELD_OUT)
+    paths = {(name, precision): path for name, files in layouts.items() for (_, precision), path in files.items()}
+    study.say("timing them")
+    timed = latencies({"/".join(case): path for case, path in paths.items()})
+    times = {case: timed["/".join(case)] for case in paths}
+    right = {case: _share_right(path, images.numpy(), labels.numpy()) for case, path in paths.items()}
     return [_trade_off(best, precision, times, right) for precision in _PRECISIONS]
 
 

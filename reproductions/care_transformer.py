@@ -7,6 +7,7 @@ is timed in ONNX Runtime and LiteRT beside MobileNetV2's.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ from ..models.mobilenet_v2 import IMAGENET, MobileNetV2
 from ..quant.scheme import Scheme
 from ..runtime.macs import count_file
 from . import Claim, Study, Table
-from ._artifacts import latencies, ship
+from ._artifacts import Key, latencies, ship, side_by_side
 from ._care_training import SCHEDULE, Trained, train_variants
 from ._paired import above
 
@@ -184,10 +185,11 @@ def speeds(study: Study) -> list[Claim]:
     Both have one block of each width: that takes a third of the time to write, and a block costs what it costs.
     """
     with TemporaryDirectory() as folder:
-        paths: dict[Case, Path] = {}
-        for name in _SHALLOW:
-            study.say(f"writing {name} for {' and '.join(_ENGINES.values())}")
-            paths |= {(name, *key): path for key, path in _artifacts(name, Path(folder)).items()}
+        study.say(f"writing {' and '.join(_SHALLOW)} for {' and '.join(_ENGINES.values())}")
+        written = side_by_side([_writing(name, Path(folder)) for name in _SHALLOW])
+        paths: dict[Case, Path] = {
+            (name, *key): path for name, files in zip(_SHALLOW, written) for key, path in files.items()
+        }
         study.say("timing them")
         found = latencies({"/".join(case): path for case, path in paths.items()})
         times = {case: found["/".join(case)] for case in paths}
@@ -197,15 +199,15 @@ def speeds(study: Study) -> list[Claim]:
     return [_speed(*case, times, giga_macs, table if case == cases[0] else None) for case in cases]
 
 
-def _artifacts(name: str, folder: Path) -> dict[tuple[str, str], Path]:
-    """Untrained and quantized in the quickest way: the time does not depend on the numbers."""
+def _writing(name: str, folder: Path) -> partial[dict[Key, Path]]:
+    """The call that writes a network untrained and quantized in the quickest way: its time does not depend on that."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = _SHALLOW[name]().eval()
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     scheme = Scheme(calibration="minmax", rounding="nearest", correct_bias=False)
     images, targets = {"image": image.numpy()}, tuple(_ENGINES)
-    return ship(name, network, {"image": image}, images, folder, targets, _PRECISIONS, scheme)
+    return partial(ship, name, network, {"image": image}, images, folder, targets, _PRECISIONS, scheme)
 
 
 def _speed(

@@ -6,6 +6,7 @@ samples which are neither trained on nor measured with: unimodal losses make gra
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,8 +18,9 @@ from ..models.imbalanced_multimodal_arl import VIEWS, Arl, modes
 from ..models.late_fusion import TwoSensors
 from ..models.modality_balance import Balanced
 from . import Claim, Study, Table
-from ._artifacts import run_on, ship
+from ._artifacts import Key, run_on, ship, side_by_side
 from ._paired import above
+from ._trainings import two_at_a_time
 from ._two_views import NOISES, RATES, Found, Views, draw_views, read_digits, train
 
 _CLEAR = (0, 1)  # the view with less noise, by setting
@@ -46,12 +48,13 @@ def reproduce(study: Study) -> list[Claim]:
     """All comparisons."""
     views = draw_views(*read_digits(study.data), NOISES, study.seeds).repeated(len(RATES))
     ways = modes(VIEWS) | {"balanced_ur": Arl(VIEWS, Balanced())}
-    epochs, found = study.epochs(_EPOCHS), {}
-    for name, mode in ways.items():
-        study.say(f"training: {_WAYS[name]}")
-        found[name] = train(mode, views, study.seeds, epochs)
-    study.say(f"training: {_WAYS['held_out']}")
-    found["held_out"] = train(ways["arl"], views, study.seeds, epochs, judge_held_out=True)
+    epochs, jobs = study.epochs(_EPOCHS), [*ways, "held_out"]
+    study.say(f"training in {len(jobs)} ways, at {len(RATES)} rates with {len(study.seeds)} seeds each")
+
+    def trained(name: str) -> Found:
+        return train(ways.get(name, ways["arl"]), views, study.seeds, epochs, judge_held_out=name == "held_out")
+
+    found = dict(zip(jobs, two_at_a_time(trained, jobs)))
     return [
         *_fused(found),
         *_alone(found),
@@ -162,12 +165,18 @@ def _inverse_variance_is_best(seeds: Sequence[int], variances: tuple[float, floa
 
 def _missing_sensor(found: dict[str, Found], views: Views, study: Study) -> Claim:
     study.say("one view missing at run time, int8 in ONNX Runtime")
-    setting, results, rows, agreements = 0, {}, [], []
+    setting, compared, results, rows, agreements = 0, ("joint", "arl"), {}, [], []
+    places = {name: [found[name].place(setting, seed) for seed in range(len(study.seeds))] for name in compared}
+    networks = {name: [found[name].stack.network(place) for place in places[name]] for name in compared}
     with TemporaryDirectory() as folder:
-        for name in ("joint", "arl"):
-            places = [found[name].place(setting, seed) for seed in range(len(study.seeds))]
-            networks = [found[name].stack.network(place) for place in places]
-            runs = [_missing(n, views, p, Path(folder)) for n, p in zip(networks, places)]
+        writings = [
+            _writing(f"{name}_{place}", network, views, place, Path(folder))
+            for name in compared
+            for network, place in zip(networks[name], places[name])
+        ]
+        files = iter(side_by_side(writings))
+        for name in compared:
+            runs = [_missing(*each, views, next(files)["onnx", "int8"]) for each in zip(networks[name], places[name])]
             results[name] = [sum(hits) / 2 for hits, _ in runs]
             agreements += [agreement for _, agreement in runs]
             alone = (estimate_of([hits[view] for hits, _ in runs]).mean for view in (0, 1))
@@ -189,12 +198,11 @@ def _missing_sensor(found: dict[str, Found], views: Views, study: Study) -> Clai
     )
 
 
-def _missing(network: TwoSensors, views: Views, place: int, folder: Path) -> tuple[list[float], float]:
-    """Accuracy with the first and with the second view alone, and the least agreement with the float network's own."""
-    calibration, test = (
-        {name: part[view][place] for view, name in enumerate(VIEWS)} for part in (views.train, views.test)
-    )
-    path = _int8(network, calibration, folder)
+def _missing(network: TwoSensors, place: int, views: Views, path: Path) -> tuple[list[float], float]:
+    """An int8 file's accuracy with the first and with the second view alone, and the least agreement with the float
+    network's own.
+    """
+    test = {name: views.test[view][place] for view, name in enumerate(VIEWS)}
     labels = views.test[2][place].numpy()
     hits, agreements = [], []
     for view in (0, 1):
@@ -209,12 +217,15 @@ def _missing(network: TwoSensors, views: Views, place: int, folder: Path) -> tup
     return hits, min(agreements)
 
 
-def _int8(network: TwoSensors, calibration: dict[str, Tensor], folder: Path, count: int = 64) -> Path:
+def _writing(
+    name: str, network: TwoSensors, views: Views, place: int, folder: Path, count: int = 64
+) -> partial[dict[Key, Path]]:
+    """The call that writes a network's int8 ONNX file, calibrated with both views and with either."""
     cases = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]).repeat(-(-count // 3), 1)[:count]
-    samples = {name: tensor[:count] for name, tensor in calibration.items()} | {"present": cases}
-    first = {name: tensor[:1] for name, tensor in samples.items()}
+    samples = {name: views.train[view][place][:count] for view, name in enumerate(VIEWS)} | {"present": cases}
+    first = {name: tensor[:1].clone() for name, tensor in samples.items()}
     arrays = {name: tensor.numpy() for name, tensor in samples.items()}
-    return ship("two_views", network, first, arrays, folder, ("onnx",), ("int8",))["onnx", "int8"]
+    return partial(ship, name, network, first, arrays, folder, ("onnx",), ("int8",))
 
 
 def _accuracy_table(found: dict[str, Found]) -> Table:

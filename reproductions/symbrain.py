@@ -7,6 +7,7 @@ of generated slices are known exactly, and all ways see the same slices.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from ..models.recipe import Recipe
 from ..models.symbrain import PREPROCESSING, XS, Concatenation, Difference
 from ..models.symbrain_objectives import to_lines
 from . import Claim, Study, Table
-from ._artifacts import run_on, ship
+from ._artifacts import Key, run_on, ship, side_by_side
 from ._brain_symmetry import (
     CLEAN,
     HARD,
@@ -39,6 +40,7 @@ from ._brain_symmetry import (
     raw_auc,
 )
 from ._paired import above, below
+from ._trainings import two_at_a_time
 
 ANGLE, AUC = "angle error in degrees", "auc"
 AXIS_ERRORS, ASYMMETRIES = (0.0, 2.0, 5.0), (0.25, 0.5, 1.0)
@@ -69,10 +71,8 @@ def reproduce(study: Study) -> list[Claim]:
     """
     study.refuse_data("draws slices whose midlines are known")
     recipe = replace(MIDLINES, epochs=study.epochs(MIDLINES.epochs))
-    seen = []
-    for seed in study.seeds:
-        study.say(f"midlines, seed {seed}")
-        seen.append(_seen(seed, recipe))
+    study.say(f"learning midlines with {len(study.seeds)} seeds")
+    seen = two_at_a_time(lambda seed: _seen(seed, recipe), study.seeds)
     study.say("axis errors")
     claims = [*_midlines(seen), *_alignment(study.seeds)]
     study.say("pairs of halves")
@@ -155,14 +155,18 @@ def _alignment(seeds: Sequence[int]) -> list[Claim]:
 def _pairs(study: Study) -> list[Claim]:
     many = replace(PAIRS, epochs=study.epochs(PAIRS.epochs))
     few = replace(PAIRS, epochs=study.epochs(FEW_EPOCHS))
-    raw, learned, joined, compared, few_raw = [], [], [], [], []
-    for seed in study.seeds:
+
+    def of_seed(seed: int) -> tuple[float, ...]:
         task, small = pair_task(seed, ASYMMETRIES[-1], MANY), pair_task(seed, ASYMMETRIES[0], FEW)
-        raw.append(raw_auc(task))
-        learned.append(learned_auc(task, Difference, many, seed))
-        few_raw.append(raw_auc(small))
-        joined.append(learned_auc(small, Concatenation, few, seed))
-        compared.append(learned_auc(small, Difference, few, seed))
+        return (
+            raw_auc(task),
+            learned_auc(task, Difference, many, seed),
+            raw_auc(small),
+            learned_auc(small, Concatenation, few, seed),
+            learned_auc(small, Difference, few, seed),
+        )
+
+    raw, learned, few_raw, joined, compared = map(list, zip(*two_at_a_time(of_seed, study.seeds)))
     return [
         above(
             f"at a natural asymmetry of {ASYMMETRIES[-1]:g}, a learned encoder's difference tells lesions better than "
@@ -188,8 +192,9 @@ def _in_integers(seen: Sequence[Seen]) -> Claim:
     coarse, changes = [], []
     whole = [each.errors["clean"][NETWORK] for each in seen]
     with TemporaryDirectory() as folder:
-        for each in seen:
-            rounded = _executed(each, Path(folder))
+        writings = [_writing(f"midline_{place}", each, Path(folder)) for place, each in enumerate(seen)]
+        for each, files in zip(seen, side_by_side(writings)):
+            rounded = _executed(each, files["onnx", "int8"])
             coarse.append(errors_of(rounded, each.clean.lines))
             changes.append(errors_of(rounded, found_by(each.network, each.clean)))
     return below(
@@ -205,12 +210,15 @@ def _in_integers(seen: Sequence[Seen]) -> Claim:
     )
 
 
-def _executed(each: Seen, folder: Path) -> Lines:
+def _writing(name: str, each: Seen, folder: Path) -> partial[dict[Key, Path]]:
+    """The call that writes a network's int8 ONNX file."""
+    example = {"image": PREPROCESSING.apply(each.clean.images[:1])}
+    return partial(ship, name, each.network, example, {"image": each.calibration.numpy()}, folder, ("onnx",), ("int8",))
+
+
+def _executed(each: Seen, path: Path) -> Lines:
     """What the int8 file finds."""
-    images = PREPROCESSING.apply(each.clean.images)
-    calibration = {"image": each.calibration.numpy()}
-    paths = ship("midline", each.network, {"image": images[:1]}, calibration, folder, ("onnx",), ("int8",))
-    (outputs,) = run_on(paths["onnx", "int8"], {"image": images.numpy()}).values()
+    (outputs,) = run_on(path, {"image": PREPROCESSING.apply(each.clean.images).numpy()}).values()
     return to_lines(torch.from_numpy(outputs), XS.size)
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import entry_points
@@ -64,12 +65,13 @@ def care_dist(care_run, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def quick_codes(monkeypatch) -> None:
-    """What a study ships gets the nearest codes within extremes: where a test asks for form and flow alone."""
+    """What a study ships gets the nearest codes within extremes, in this process: for tests of form and flow alone."""
     from offramp.quant.scheme import Scheme
     from offramp.reproductions import _artifacts
 
     quick = partial(Scheme, calibration="minmax", rounding="nearest", correct_bias=False)
     monkeypatch.setattr(_artifacts, "Scheme", quick)
+    monkeypatch.setattr(_artifacts, "ProcessPoolExecutor", lambda *settings: ThreadPoolExecutor(1))
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ from offramp.reproductions._ascan_training import (
     draw_digits,
     draw_pairs,
     fresh,
+    fresh_layouts,
     held_out,
     train_layouts,
-    two_threads,
 )
+from offramp.reproductions._trainings import two_threads
 
 DIGITS, PAIRS = [0.9, 0.96], [0.7, 0.8]
 
@@ -103,8 +104,8 @@ def test_training_follows_the_seed_whatever_runs_beside_it(monkeypatch):
     monkeypatch.setattr(_ascan_training, "LAYOUTS", {name: LAYOUTS[name] for name in ("asymmetric", "all C")})
     before = torch.get_num_threads()
     with two_threads() as pool:
-        both = train_layouts(pool, (0, 1), 2, 2, ("asymmetric",))
-        alone = train_layouts(pool, (1,), 2, 2, ("asymmetric",))
+        both = train_layouts(pool, fresh_layouts((0, 1)), 2, 2, ("asymmetric",))
+        alone = train_layouts(pool, fresh_layouts((1,)), 2, 2, ("asymmetric",))
     assert torch.get_num_threads() == before
     assert both["asymmetric"].digits[1] == alone["asymmetric"].digits[0]
     assert both["asymmetric"].pairs[1] == alone["asymmetric"].pairs[0]
@@ -126,13 +127,12 @@ def test_the_judge_of_drawings_reads_real_digits():
 )
 def test_drawings_are_held_to_a_share_and_int8_to_floats(monkeypatch, float32, int8, holds):
     monkeypatch.setattr(_ascan_drawing, "restore", lambda run: float32)
-    monkeypatch.setattr(_ascan_drawing, "_exported", lambda network, data, folder: "file")
     monkeypatch.setattr(_ascan_drawing, "run_file", lambda path: path)
     monkeypatch.setattr(_ascan_drawing, "in_batches", lambda run: int8)
     monkeypatch.setattr(_ascan_drawing, "_reader", lambda data: (None, 0.99))
     monkeypatch.setattr(_ascan_drawing, "_recognised", lambda share, seed, reader: share)
     run = type("Run", (), {"metrics": {"noise_error": 0.05}})()
-    assert [claim.holds for claim in _ascan_drawing.drawings(Study((0, 1)), run)] == holds
+    assert [claim.holds for claim in _ascan_drawing.drawings(Study((0, 1)), run, "file")] == holds
 
 
 def test_the_study_takes_no_data_of_the_users():

@@ -2,20 +2,24 @@
 
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from offramp import reproductions
 from offramp.benchmarks import reproductions as benchmark
 from offramp.devices.synapse.catalogue import catalogue, published_accuracies
 from offramp.devices.synapse.perceptron import Learning
-from offramp.errors import BadInput
+from offramp.errors import BadInput, UnsupportedOperator
 from offramp.estimate import Estimate, share_of
 from offramp.models.system import all_systems
 from offramp.reproductions import Claim, Study, claims_of, find_reproduction
 from offramp.reproductions import adaptive_learning_rule_synapse as study_of_synapses
+from offramp.reproductions._artifacts import run_on, ship, side_by_side
 from offramp.reproductions._in_arrays import Digits, Training, read_digits, software, trained, written
+from offramp.reproductions._trainings import seeded, two_at_a_time
 from offramp.storage import read_json
 
 sys.path.append(str(Path(__file__).parent))
@@ -205,3 +209,46 @@ def test_every_record_is_of_a_paper_of_the_zoo_and_of_three_seeds_or_more(path):
 @pytest.mark.parametrize("slug", reproductions.reproductions())
 def test_every_reproduction_is_recorded(slug):
     assert (RECORD.parent / f"reproduction-{slug}.json").is_file()
+
+
+class _Untranslatable(torch.nn.Module):
+    def forward(self, x):
+        return torch.special.bessel_j0(x)
+
+
+def test_files_written_in_processes_of_their_own_come_in_order(tmp_path):
+    example = {"x": torch.zeros(1, 3)}
+    names = ["first", "second", "third"]
+    writings = [
+        partial(ship, name, torch.nn.Linear(3, size), example, {}, tmp_path, ("onnx",), ("float32",))
+        for size, name in enumerate(names, 1)
+    ]
+    paths = [files["onnx", "float32"] for files in side_by_side(writings)]
+    assert [path.stem for path in paths] == [f"{name}-float32" for name in names]
+    found = [run_on(path, {"x": np.zeros((2, 3), np.float32)}) for path in paths]
+    assert [output.shape for outputs in found for output in outputs.values()] == [(2, 1), (2, 2), (2, 3)]
+
+
+def test_an_operator_without_a_form_is_named_from_another_process(tmp_path):
+    example = {"x": torch.zeros(1, 3)}
+    writing = partial(ship, "none", _Untranslatable(), example, {}, tmp_path, ("onnx",), ("float32",))
+    with pytest.raises(UnsupportedOperator, match=r"onnx has no form of aten\.special_bessel_j0\.default; ") as raised:
+        side_by_side([writing])
+    assert (raised.value.operator, raised.value.target) == ("aten.special_bessel_j0.default", "onnx")
+
+
+def test_first_weights_follow_the_seed_beside_other_threads():
+    def weights(seed):
+        return seeded(lambda: torch.nn.Linear(64, 64), seed).weight
+
+    before = torch.get_rng_state()
+    alone = [weights(seed) for seed in range(8)]
+    beside = two_at_a_time(weights, range(8))
+    assert all(map(torch.equal, alone, beside))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_two_calls_at_a_time_have_one_thread_each_and_give_them_back():
+    before = torch.get_num_threads()
+    assert two_at_a_time(lambda _: torch.get_num_threads(), range(4)) == [1] * 4
+    assert torch.get_num_threads() == before

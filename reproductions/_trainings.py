@@ -1,0 +1,42 @@
+"""How studies train: first weights that follow the seed, and two trainings at a time."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+_DRAWING = Lock()  # the global generator, which modules draw their first weights from
+
+
+def seeded(build: Callable[[], Network], seed: int) -> Network:
+    """A network with first weights of a seed, whatever other threads do; the global generator stays as it was."""
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+@contextmanager
+def two_threads() -> Iterator[Executor]:
+    """Runs two calls at a time, each on one thread of PyTorch's: small networks gain little from a second one."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def two_at_a_time(call: Callable[[Given], Found], values: Iterable[Given]) -> list[Found]:
+    """What the call returns for each value, in their order.
+
+    The call takes randomness from generators of its own, or from `seeded`, so that equal seeds give equal bits.
+    """
+    with two_threads() as pool:
+        return list(pool.map(call, values))
