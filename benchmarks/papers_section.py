@@ -14,8 +14,9 @@ def section(recorded: dict[str, dict[str, Any]], reproduced: list[dict[str, Any]
         "## The papers\n",
         "A row for each trained network of a paper: the paper's first claim (`offramp reproduce PAPER`; all of them",
         "stand further down), and its network on every target (`python -m offramp.benchmarks.zoo NETWORK`, for ±1 with",
-        "`--binary`). The figure is accuracy, or what is named; bytes are of int8 files; agreement is the least over",
-        "targets and engines; latency is the median on one thread of the recording machine.\n",
+        "`--binary`). The figure is accuracy, or what is named; of ±1, the share of multiplications that became signs",
+        "is told, and whether an engine differs from the program on more samples than may. Bytes are of int8 files;",
+        "agreement is the least over targets and engines; latency is the median on one thread of the machine.\n",
         "| paper | claim | baseline | ours | holds | network | float → int8 | ±1 | MACs "
         "| int8 KiB: ONNX, Core ML, TFLite, C | agreement | p50 ms, float → int8: ONNX, TFLite | verified |",
         "| " + "--- | " * 13,
@@ -44,15 +45,12 @@ def _network(name: str, entry: dict[str, Any]) -> list[str]:
     integer = [rows[target, "int8"] for target in _TARGETS]
     metrics = entry.get("float_metrics")
     figure = next(iter(metrics or {}), "accuracy")
-    binary = entry.get("binary")
     sizes = [*(row["bytes"] for row in integer), entry["c"]["constant_bytes"]]
     return [
         f"`{name}`",
         f"{_shown(figure, entry['float_accuracy'], metrics)} → "
         f"{_shown(figure, integer[0]['accuracy'], integer[0].get('metrics'))}",
-        "–"
-        if binary is None
-        else f"{_shown(figure, binary['accuracy'], binary['metrics'])} ({binary['mac_share']:.0%} of MACs)",
+        _signs(figure, entry.get("binary")),
         f"{entry['macs']:,}",
         ", ".join(f"{size / 1024:,.0f}" for size in sizes),
         f"{min(row['agreement'] for row in integer):.1%}",
@@ -62,6 +60,15 @@ def _network(name: str, entry: dict[str, Any]) -> list[str]:
         ),
         "yes" if all(row["verified"] for row in rows.values()) and entry["c"]["verified"] else "**no**",
     ]
+
+
+def _signs(figure: str, binary: dict[str, Any] | None) -> str:
+    """What training on for ±1 came to, on which share of the multiplications, and whether every engine agrees."""
+    if binary is None:
+        return "–"
+    share = f"{binary['mac_share']:.0%} of MACs"
+    parted = "" if binary["verified"] else "; an engine differs"
+    return f"{_shown(figure, binary['accuracy'], binary['metrics'])} ({share}{parted})"
 
 
 def _shown(figure: str, accuracy: float | None, metrics: dict[str, float] | None) -> str:

@@ -109,14 +109,16 @@ class UPerHead(nn.Module):
         self.lateral = nn.ModuleList(conv_bn(width, channels, 1, activation=activation) for width in larger)
         self.smooth = nn.ModuleList(conv_bn(channels, channels, 3, activation=activation) for _ in larger)
         self.grow = Doubling(channels)
-        self.align = nn.ModuleList(Doubling(place * channels) for place in range(1, len(larger) + 1))
+        self.align = nn.ModuleList(Doubling(place * channels) for place in range(2, len(larger) + 1))
         self.merge = conv_bn((len(larger) + 1) * channels, channels, 3, activation=activation)
         self.classify = nn.Conv2d(channels, classes, 1)
         self.apply(initialise)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         level = stack = self.context(maps[-1])
-        for stage, align in zip(reversed(range(len(self.lateral))), self.align):
-            level = self.lateral[stage](maps[stage]) + self.grow(level)
-            stack = torch.cat([align(stack), self.smooth[stage](level)], 1)  # all levels so far, at this one's size
+        for place, stage in enumerate(reversed(range(len(self.lateral)))):
+            grown = self.grow(level)
+            aligned = self.align[place - 1](stack) if place else grown  # at first, both maps are the context
+            level = self.lateral[stage](maps[stage]) + grown
+            stack = torch.cat([aligned, self.smooth[stage](level)], 1)  # all levels so far, at this one's size
         return self.classify(self.merge(stack))

@@ -58,12 +58,15 @@ def test_doubling_is_pytorchs_bilinear_resizing(height, width, seed):
 
 
 def test_the_segmentation_head_has_the_cost_of_its_layers():
-    """Context with two grids, lateral and smoothing convolutions, doublings of one level and of all so far, merging."""
+    """Context with two grids, lateral and smoothing convolutions, doublings of one level and of all so far, merging.
+
+    At first both are one map, which is doubled once.
+    """
     head = UPerHead((8, 16, 32), 4, channels=6, classes=5, pools=(1, 2))
     context = [conv(32, 6, 1, 1), conv(32, 6, 1, 2), conv(32 + 2 * 6, 6, 3, 4)]
     remaps = [(0, 2 * channels * 16 * cells) for cells in (1, 4) for channels in ((32 + 6) / 2,)]
     lateral = [conv(8, 6, 1, 16), conv(16, 6, 1, 8), conv(6, 6, 3, 16), conv(6, 6, 3, 8)]
-    doublings = [(0, channels * 9 * side**2) for channels, side in ((6, 8), (6, 16), (6, 8), (12, 16))]
+    doublings = [(0, channels * 9 * side**2) for channels, side in ((6, 8), (6, 16), (12, 16))]
     merge = [conv(18, 6, 3, 16), conv(6, 5, 1, 16, norm=False)]
     parts = [*context, *remaps, *lateral, *doublings, *merge]
     maps = [torch.randn(1, width, side, side) for width, side in ((8, 16), (16, 8), (32, 4))]

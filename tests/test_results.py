@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from offramp.benchmarks import papers_section
 from offramp.benchmarks.results import page, readme
 from offramp.benchmarks.synapse_section import shown_estimate
 from offramp.models.recorded import recorded_results
@@ -45,3 +46,10 @@ def test_the_gate_found_every_regression_and_never_cried_wolf() -> None:
 )
 def test_a_figure_has_its_interval_where_it_has_one(metric, ends, shown) -> None:
     assert shown_estimate(metric, dict(zip(("mean", "low", "high"), ends))) == shown
+
+
+def test_signs_say_their_share_and_whether_an_engine_differs() -> None:
+    assert papers_section._signs("accuracy", None) == "–"
+    entry = {"accuracy": 0.968, "metrics": {"accuracy": 0.968}, "mac_share": 0.893, "verified": True}
+    assert papers_section._signs("accuracy", entry) == "96.8% (89% of MACs)"
+    assert papers_section._signs("accuracy", entry | {"verified": False}) == "96.8% (89% of MACs; an engine differs)"
