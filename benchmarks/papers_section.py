@@ -74,4 +74,4 @@ def _signs(figure: str, binary: dict[str, Any] | None) -> str:
 def _shown(figure: str, accuracy: float | None, metrics: dict[str, float] | None) -> str:
     if accuracy is not None:
         return f"{accuracy:.1%}"
-    return "–" if metrics is None else f"{figure.replace('_', ' ')} {metrics[figure]:.3g}"
+    return "–" if metrics is None else f"{figure.replace('_', ' ')} {metrics[figure]:.4g}"
