@@ -1,6 +1,5 @@
 """Artifacts of a study's networks: written, executed and timed as `offramp deploy` does it, for claims about those."""
 
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -70,18 +69,9 @@ def ship(
 
 
 def side_by_side(writings: Sequence[partial[dict[Key, Path]]]) -> list[dict[Key, Path]]:
-    """What calls of `ship` return, two at a time in processes of their own: tracing and writing hold the interpreter.
-
-    Each call travels as plain bytes, since tensors between processes would else lie in shared memory, of which
-    containers have little.
-    """
+    """What calls of `ship` return, two at a time in processes of their own: writing holds the interpreter."""
     with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return list(pool.map(_call, [pickle.dumps(writing) for writing in writings]))
-
-
-def _call(writing: bytes) -> dict[Key, Path]:
-    found: dict[Key, Path] = pickle.loads(writing)()  # noqa: S301 - our own call, never a file
-    return found
+        return [future.result() for future in [pool.submit(writing) for writing in writings]]
 
 
 def run_file(path: Path) -> Run:
