@@ -74,13 +74,12 @@ def train_variants(variants: Sequence[CareVariant], seeds: Sequence[int], schedu
     equal seeds give equal bits whatever runs beside them. All variants of a seed see the same pictures.
     """
     equal = [at_equal_macs(variant, CONFIG, SIZE) for variant in variants]
-    jobs = [(variant, seed) for variant in equal for seed in seeds]
-    networks = [seeded(partial(variant_network, variant, CONFIG), seed) for variant, seed in jobs]
-    found = two_at_a_time(lambda job: _train(job[0], job[1][1], schedule), zip(networks, jobs))
+    jobs = [(seeded(partial(variant_network, variant, CONFIG), seed), seed) for variant in equal for seed in seeds]
+    found = two_at_a_time(lambda job: _train(*job, schedule), jobs)
     trained = []
     for place, variant in enumerate(equal):
         own = slice(place * len(seeds), (place + 1) * len(seeds))
-        parameters = sum(parameter.numel() for parameter in networks[own.start].parameters())
+        parameters = sum(parameter.numel() for parameter in jobs[own.start][0].parameters())
         digits, pairs = (list(values) for values in zip(*found[own], strict=True))
         trained.append(Trained(variant, macs(variant, CONFIG, SIZE).total, parameters, digits, pairs))
     return trained

@@ -16,7 +16,7 @@ _DRAWING = Lock()  # the global generator, which modules draw their first weight
 
 
 def seeded(build: Callable[[], Network], seed: int) -> Network:
-    """A network with first weights of a seed, whatever other threads do; the global generator stays as it was."""
+    """A network with first weights of a seed, also beside others built so; the global generator stays as it was."""
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()

@@ -81,7 +81,7 @@ class Stack:
     """K networks with stacked weights; one for each of the seeds given, equal where these are equal."""
 
     def __init__(self, seeds: Sequence[int]):
-        networks = [_network(seed) for seed in seeds]
+        networks = [seeded(perceptrons, seed) for seed in seeds]
         self._modules = {name: getattr(networks[0], name) for name in ("first", "second", "head")}
         self._states = {
             name: stack_module_state([getattr(network, name) for network in networks])[0] for name in self._modules
@@ -109,10 +109,6 @@ class Stack:
 
     def _call(self, name: str, *inputs: Tensor) -> Any:
         return torch.vmap(partial(functional_call, self._modules[name]))(self._states[name], inputs)
-
-
-def _network(seed: int) -> TwoSensors:
-    return seeded(perceptrons, seed)
 
 
 def train_stack(

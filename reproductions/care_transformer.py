@@ -28,6 +28,7 @@ from . import Claim, Study, Table
 from ._artifacts import Key, latencies, ship, side_by_side
 from ._care_training import SCHEDULE, Trained, train_variants
 from ._paired import above
+from ._trainings import seeded
 
 _VARIANTS = {variant.name: variant for variant in VARIANTS}
 _COSTED = ("asymmetric", "symmetric", "stacked")
@@ -201,9 +202,7 @@ def speeds(study: Study) -> list[Claim]:
 
 def _writing(name: str, folder: Path) -> partial[dict[Key, Path]]:
     """The call that writes a network untrained and quantized in the quickest way: its time does not depend on that."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = _SHALLOW[name]().eval()
+    network = seeded(_SHALLOW[name], 0).eval()
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     scheme = Scheme(calibration="minmax", rounding="nearest", correct_bias=False)
     images, targets = {"image": image.numpy()}, tuple(_ENGINES)

@@ -48,11 +48,12 @@ def reproduce(study: Study) -> list[Claim]:
     """All comparisons."""
     views = draw_views(*read_digits(study.data), NOISES, study.seeds).repeated(len(RATES))
     ways = modes(VIEWS) | {"balanced_ur": Arl(VIEWS, Balanced())}
-    epochs, jobs = study.epochs(_EPOCHS), [*ways, "held_out"]
-    study.say(f"training in {len(jobs)} ways, at {len(RATES)} rates with {len(study.seeds)} seeds each")
+    jobs = {name: (mode, False) for name, mode in ways.items()} | {"held_out": (ways["arl"], True)}
 
     def trained(name: str) -> Found:
-        return train(ways.get(name, ways["arl"]), views, study.seeds, epochs, judge_held_out=name == "held_out")
+        study.say(f"training: {_WAYS[name]}")
+        mode, judge_held_out = jobs[name]
+        return train(mode, views, study.seeds, study.epochs(_EPOCHS), judge_held_out)
 
     found = dict(zip(jobs, two_at_a_time(trained, jobs)))
     return [

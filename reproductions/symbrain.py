@@ -71,8 +71,12 @@ def reproduce(study: Study) -> list[Claim]:
     """
     study.refuse_data("draws slices whose midlines are known")
     recipe = replace(MIDLINES, epochs=study.epochs(MIDLINES.epochs))
-    study.say(f"learning midlines with {len(study.seeds)} seeds")
-    seen = two_at_a_time(lambda seed: _seen(seed, recipe), study.seeds)
+
+    def seen_by(seed: int) -> Seen:
+        study.say(f"midlines, seed {seed}")
+        return _seen(seed, recipe)
+
+    seen = two_at_a_time(seen_by, study.seeds)
     study.say("axis errors")
     claims = [*_midlines(seen), *_alignment(study.seeds)]
     study.say("pairs of halves")

@@ -62,9 +62,12 @@ def reproduce(study: Study) -> list[Claim]:
     """
     study.refuse_data("draws faces whose symmetry is known")
     faces = draw_faces(tuple(SETTINGS.values()), study.seeds)
-    study.say(f"training in {len(CONDITIONS)} ways, with {len(SETTINGS)} settings and {len(study.seeds)} seeds each")
-    trained = two_at_a_time(lambda symmetry: _trained(faces, symmetry, study), CONDITIONS.values())
-    found = dict(zip(CONDITIONS, trained))
+
+    def trained(name: str) -> Trained:
+        study.say(name)
+        return _trained(faces, CONDITIONS[name], study)
+
+    found = dict(zip(CONDITIONS, two_at_a_time(trained, CONDITIONS)))
     return [*_against_margin(found), *_against_labels(found), _gate(study), _in_integers(found[BLANK], faces, study)]
 
 
@@ -122,12 +125,12 @@ def _gate(study: Study) -> Claim:
     settings = (Setting(FaceRecipe(turned=True)),)
     faces = draw_faces(settings, study.seeds)
 
-    def figures(symmetry: Symmetry | None) -> Figures:
+    def figures(name: str) -> Figures:
+        study.say(f"turned faces, {name}")
         stack = Stack(settings, study.seeds, settings[0].faces.train[0])
-        return stack.learn(faces, symmetry, study.epochs(STEPS)).figures(faces)
+        return stack.learn(faces, GATES[name], study.epochs(STEPS)).figures(faces)
 
-    study.say(f"turned faces in {len(GATES)} ways")
-    found = dict(zip(GATES, two_at_a_time(figures, GATES.values())))
+    found = dict(zip(GATES, two_at_a_time(figures, GATES)))
     rows = [[name, *(number_cell(_of(rows, figure), 4) for figure in (TAR, AUC))] for name, rows in found.items()]
     return _gain(
         "of turned faces, halves of those that look ahead (rho of 0.8) do better than halves of all",

@@ -4,6 +4,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -238,8 +239,12 @@ def test_an_operator_without_a_form_is_named_from_another_process(tmp_path):
 
 
 def test_first_weights_follow_the_seed_beside_other_threads():
+    def build():
+        sleep(0.01)  # for the other thread to meddle
+        return torch.nn.Linear(64, 64)
+
     def weights(seed):
-        return seeded(lambda: torch.nn.Linear(64, 64), seed).weight
+        return seeded(build, seed).weight
 
     before = torch.get_rng_state()
     alone = [weights(seed) for seed in range(8)]
