@@ -15,7 +15,7 @@ def section(recorded: dict[str, dict[str, Any]], reproduced: list[dict[str, Any]
         "A row for each trained network of a paper: the paper's first claim (`offramp reproduce PAPER`; all of them",
         "stand further down), and its network on every target (`python -m offramp.benchmarks.zoo NETWORK`, for ±1 with",
         "`--binary`). The figure is accuracy, or what is named; of ±1, the share of multiplications that became signs",
-        "is told, and whether an engine differs from the program on more samples than may. Bytes are of int8 files;",
+        "is told, and whether an artifact on one of the three targets was not verified. Bytes are of int8 files;",
         "agreement is the least over targets and engines; latency is the median on one thread of the machine.\n",
         "| paper | claim | baseline | ours | holds | network | float → int8 | ±1 | MACs "
         "| int8 KiB: ONNX, Core ML, TFLite, C | agreement | p50 ms, float → int8: ONNX, TFLite | verified |",
@@ -63,12 +63,12 @@ def _network(name: str, entry: dict[str, Any]) -> list[str]:
 
 
 def _signs(figure: str, binary: dict[str, Any] | None) -> str:
-    """What training on for ±1 came to, on which share of the multiplications, and whether every engine agrees."""
+    """What training on for ±1 came to, on which share of the multiplications, and what was not verified."""
     if binary is None:
         return "–"
     share = f"{binary['mac_share']:.0%} of MACs"
-    parted = "" if binary["verified"] else "; an engine differs"
-    return f"{_shown(figure, binary['accuracy'], binary['metrics'])} ({share}{parted})"
+    doubt = "" if binary["verified"] else "; not verified"
+    return f"{_shown(figure, binary['accuracy'], binary['metrics'])} ({share}{doubt})"
 
 
 def _shown(figure: str, accuracy: float | None, metrics: dict[str, float] | None) -> str:

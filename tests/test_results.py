@@ -48,8 +48,8 @@ def test_a_figure_has_its_interval_where_it_has_one(metric, ends, shown) -> None
     assert shown_estimate(metric, dict(zip(("mean", "low", "high"), ends))) == shown
 
 
-def test_signs_say_their_share_and_whether_an_engine_differs() -> None:
+def test_signs_say_their_share_and_what_was_not_verified() -> None:
     assert papers_section._signs("accuracy", None) == "–"
     entry = {"accuracy": 0.968, "metrics": {"accuracy": 0.968}, "mac_share": 0.893, "verified": True}
     assert papers_section._signs("accuracy", entry) == "96.8% (89% of MACs)"
-    assert papers_section._signs("accuracy", entry | {"verified": False}) == "96.8% (89% of MACs; an engine differs)"
+    assert papers_section._signs("accuracy", entry | {"verified": False}) == "96.8% (89% of MACs; not verified)"
