@@ -129,6 +129,8 @@ def record_binary(name: str, runs: Path) -> dict[str, Any]:
             "epochs": document["training"]["recipe"]["epochs"],
             "verified": all(row["verified"] for row in rows),
             "bytes": {row["target"]: row["bytes"] for row in rows},
+            "agreement": {row["target"]: row["agreement"] for row in rows},
+            "not_verified_because": {row["target"]: row["not_verified_because"] for row in rows if not row["verified"]},
         }
     }
 
