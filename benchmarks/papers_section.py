@@ -14,9 +14,10 @@ def section(recorded: dict[str, dict[str, Any]], reproduced: list[dict[str, Any]
         "## The papers\n",
         "A row for each trained network of a paper: the paper's first claim (`offramp reproduce PAPER`; all of them",
         "stand further down), and its network on every target (`python -m offramp.benchmarks.zoo NETWORK`, for ±1 with",
-        "`--binary`). The figure is accuracy, or what is named; of ±1, the share of multiplications that became signs",
-        "is told, and the target whose artifact was not verified, with its agreement. Bytes are of int8 files;",
-        "agreement is the least over targets and engines; latency is the median on one thread of the machine.\n",
+        "`--binary`). The figure is accuracy, or what is named; of ±1, it is told for how many epochs the float",
+        "network was trained on, which share of multiplications became signs, and which target was not verified.",
+        "Bytes are of int8 files; agreement is the least over targets and engines; latency is the median on one",
+        "thread of the machine.\n",
         "| paper | claim | baseline | ours | holds | network | float → int8 | ±1 | MACs "
         "| int8 KiB: ONNX, Core ML, TFLite, C | agreement | p50 ms, float → int8: ONNX, TFLite | verified |",
         "| " + "--- | " * 13,
@@ -63,10 +64,10 @@ def _network(name: str, entry: dict[str, Any]) -> list[str]:
 
 
 def _signs(figure: str, binary: dict[str, Any] | None) -> str:
-    """What training on for ±1 came to, on which share of the multiplications, and what was not verified."""
+    """What training on for ±1 came to, on which share of the products, and which target was not verified."""
     if binary is None:
         return "–"
-    share = f"{binary['mac_share']:.0%} of MACs"
+    share = f"{binary['epochs']} epochs more, {binary['mac_share']:.0%} of MACs"
     doubts = (
         f"; {_TARGETS[target]} not verified, {binary['agreement'][target]:.1%} agree"
         for target in binary["not_verified_because"]

@@ -50,7 +50,16 @@ def test_a_figure_has_its_interval_where_it_has_one(metric, ends, shown) -> None
 
 def test_signs_say_their_share_and_what_was_not_verified() -> None:
     assert papers_section._signs("accuracy", None) == "–"
-    entry = {"accuracy": 0.968, "metrics": {"accuracy": 0.968}, "mac_share": 0.893, "not_verified_because": {}}
-    assert papers_section._signs("accuracy", entry) == "96.8% (89% of MACs)"
+    entry = {
+        "accuracy": 0.968,
+        "metrics": {"accuracy": 0.968},
+        "mac_share": 0.893,
+        "epochs": 80,
+        "not_verified_because": {},
+    }
+    assert papers_section._signs("accuracy", entry) == "96.8% (80 epochs more, 89% of MACs)"
     entry |= {"agreement": {"onnx": 1.0, "tflite": 0.994}, "not_verified_because": {"tflite": "plain kernels differ"}}
-    assert papers_section._signs("accuracy", entry) == "96.8% (89% of MACs; TFLite not verified, 99.4% agree)"
+    assert (
+        papers_section._signs("accuracy", entry)
+        == "96.8% (80 epochs more, 89% of MACs; TFLite not verified, 99.4% agree)"
+    )
