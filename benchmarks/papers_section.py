@@ -3,9 +3,8 @@
 from typing import Any
 
 from ..models.system import all_systems
+from ..runtime.report.page import TARGET_NAMES
 from .synapse_section import shown_estimate
-
-_TARGETS = {"onnx": "ONNX", "coreml": "Core ML", "tflite": "TFLite"}
 
 
 def section(recorded: dict[str, dict[str, Any]], reproduced: list[dict[str, Any]]) -> str:
@@ -43,7 +42,7 @@ def _network(name: str, entry: dict[str, Any]) -> list[str]:
     if not entry:
         return ["–"] * 8
     rows = {(row["target"], row["precision"]): row for row in entry["artifacts"]}
-    integer = [rows[target, "int8"] for target in _TARGETS]
+    integer = [row for row in entry["artifacts"] if row["precision"] == "int8"]
     metrics = entry.get("float_metrics")
     figure = next(iter(metrics or {}), "accuracy")
     sizes = [*(row["bytes"] for row in integer), entry["c"]["constant_bytes"]]
@@ -69,7 +68,7 @@ def _signs(figure: str, binary: dict[str, Any] | None) -> str:
         return "–"
     share = f"{binary['epochs']} epochs more, {binary['mac_share']:.0%} of MACs"
     doubts = (
-        f"; {_TARGETS[target]} not verified, {binary['agreement'][target]:.1%} agree"
+        f"; {TARGET_NAMES[target]} not verified, {binary['agreement'][target]:.1%} agree"
         for target in binary["not_verified_because"]
     )
     return f"{_shown(figure, binary['accuracy'], binary['metrics'])} ({share}{''.join(doubts)})"

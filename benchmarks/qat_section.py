@@ -3,8 +3,9 @@
 from statistics import mean
 from typing import Any
 
+from ..runtime.report.page import TARGET_NAMES
+
 _SMALL_BINARY, _REFERENCE = "bireal_xs", "resnet8"
-_TARGETS = {"onnx": "ONNX", "coreml": "Core ML", "tflite": "TFLite"}
 
 
 def section(document: dict[str, Any]) -> str:
@@ -30,7 +31,7 @@ def section(document: dict[str, Any]) -> str:
     for (network, scheme), group in groups.items():
         figures = ("float", "nearest", "ptq", "qat")
         cells = [network, scheme, *(_spread([row[figure] for row in group]) for figure in figures)]
-        cells += [_targets(group, target) for target in _TARGETS]
+        cells += [_targets(group, target) for target in TARGET_NAMES if target in group[0]["targets"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *_claims(groups), *_distances(rows), *_unverified(rows), ""])
 
@@ -73,11 +74,15 @@ def _distances(rows: list[dict[str, Any]]) -> list[str]:
 
 def _unverified(rows: list[dict[str, Any]]) -> list[str]:
     """How many artifacts hold their verification, and why each of the others does not."""
-    counts = [f"{name} {sum(row['targets'][target]['verified'] for row in rows)}" for target, name in _TARGETS.items()]
+    counts = [
+        f"{name} {sum(row['targets'][target]['verified'] for row in rows)}"
+        for target, name in TARGET_NAMES.items()
+        if target in rows[0]["targets"]
+    ]
     lines = [f"- Verified of {len(rows)} trained programs: {', '.join(counts)}. Not verified:"]
     for row in rows:
         for target, verdict in row["targets"].items():
-            name = f"{row['network']} {row['scheme']}, seed {row['seed']}, {_TARGETS[target]}"
+            name = f"{row['network']} {row['scheme']}, seed {row['seed']}, {TARGET_NAMES[target]}"
             lines += [f"  - {name}: {reason}." for reason in verdict["reasons"]]
     return lines if len(lines) > 1 else [lines[0].replace(" Not verified:", "")]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.recorded import recorded_results
+from ..runtime.report.page import TARGET_NAMES
 from ..storage import atomic_path, read_json, write_json
 from . import c_section, logic_section, mixed_section, papers_section, ptq_section, qat_section, synapse_section
 
@@ -23,7 +24,6 @@ _PAGE = _ROOT / "docs" / "results.md"
 _README = _ROOT / "README.md"
 _BEGIN, _END = "<!-- figures: python -m offramp.benchmarks.results -->", "<!-- end of figures -->"
 _IN_README = ("care_xxs", "resnet8", "mobilenet_v2_xs", "care_s0", "mobilenet_v2")
-_TARGETS = {"onnx": "ONNX", "coreml": "Core ML", "tflite": "TFLite"}
 
 
 def page() -> str:
@@ -85,7 +85,7 @@ def readme(text: str) -> str:
     recorded = recorded_results()
     for name in _IN_README:
         rows = {(row["target"], row["precision"]): row for row in recorded.get(name, {}).get("artifacts", ())}
-        for target, title in _TARGETS.items():
+        for target, title in TARGET_NAMES.items():
             if (target, "int8") in rows and (target, "float32") in rows:
                 floating, integer = rows[target, "float32"], rows[target, "int8"]
                 lines.append(
@@ -110,7 +110,7 @@ def _zoo(recorded: dict[str, dict[str, Any]]) -> str:
     ]
     for name, entry in recorded.items():
         rows = {(row["target"], row["precision"]): row for row in entry.get("artifacts", ())}
-        for target, title in _TARGETS.items():
+        for target, title in TARGET_NAMES.items():
             if (target, "int8") in rows and (target, "float32") in rows:
                 lines.append(_zoo_row(name, entry, title, rows[target, "float32"], rows[target, "int8"]))
     return "\n".join(lines) + "\n"
