@@ -123,12 +123,8 @@ def record_binary(name: str, runs: Path) -> dict[str, Any]:
         "binary": {
             "accuracy": document["program"]["accuracy"],
             "metrics": document["program"]["metrics"],
-            "float_accuracy": document["float"]["accuracy"],
-            "float_metrics": document["float"]["metrics"],
             "mac_share": round(signs / sum(layer["macs"] for layer in layers), 4),
             "epochs": document["training"]["recipe"]["epochs"],
-            "verified": all(row["verified"] for row in rows),
-            "bytes": {row["target"]: row["bytes"] for row in rows},
             "agreement": {row["target"]: row["agreement"] for row in rows},
             "not_verified_because": {row["target"]: row["not_verified_because"] for row in rows if not row["verified"]},
         }
@@ -165,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
             recorded[name] = {"works": {}, **recorded.get(name, {}), **count_system(name)}
         elif arguments.binary:
             recorded[name] = {"works": {}, **recorded.get(name, {}), **record_binary(name, arguments.runs)}
-            recorded[name]["works"]["binary"] = recorded[name]["binary"]["verified"]
+            recorded[name]["works"]["binary"] = not recorded[name]["binary"]["not_verified_because"]
         elif arguments.c:
             recorded[name] = {
                 "works": {},
