@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
+from operator import call
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def ship(
 def side_by_side(writings: Sequence[partial[dict[Key, Path]]]) -> list[dict[Key, Path]]:
     """What calls of `ship` return, two at a time in processes of their own: writing holds the interpreter."""
     with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return [future.result() for future in [pool.submit(writing) for writing in writings]]
+        return list(pool.map(call, writings))
 
 
 def run_file(path: Path) -> Run:
