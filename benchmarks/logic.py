@@ -27,8 +27,8 @@ from onnx import TensorProto, helper, numpy_helper
 from ..c_compiler import compiler, compiler_version, runnable_kernels
 from ..devices.boards.emulated import boards, missing_tools, run_on
 from ..devices.boards.host import describe_host
-from ..export.c.logic import Netlist, evaluate, from_layers, pack, unpack, write_netlist
-from ..export.c.logic.chunked import CHUNK, chunked_source
+from ..export.logic import Netlist, evaluate, from_layers, pack, unpack, write_netlist
+from ..export.logic.chunked import CHUNK, chunked_source
 from ..runtime.latency import measure_latency
 from ..runtime.logic_session import LogicSession
 from .results import keep

@@ -81,7 +81,7 @@ class LogicSession:
         return call, found
 
     def run_words(self, planes: np.ndarray) -> np.ndarray:
-        """(inputs, words) uint64 -> (outputs, words), as `export.c.logic.pack` packs them."""
+        """(inputs, words) uint64 -> (outputs, words), as `export.logic.pack` packs them."""
         call, out = self.call(planes)
         call()
         return out

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ....errors import BadInput
+from ...errors import BadInput
 from .tables import FALSE, TRUE, applied, used_operands
 
 _WORD = 64

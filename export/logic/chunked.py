@@ -6,7 +6,7 @@ functions read lie in a static array, whose places are used again; all others ar
 
 import numpy as np
 
-from ..text import comment_safe, guarded, identifier
+from ..c.text import comment_safe, guarded, identifier
 from .netlist import Netlist
 from .tables import operators
 

@@ -10,11 +10,11 @@ import pytest
 from offramp.c_compiler import KERNEL_SETS, WARNINGS, runnable_kernels
 from offramp.devices.boards.emulated import run_on
 from offramp.errors import BadInput
-from offramp.export.c.logic import Netlist, evaluate, from_layers, pack, simplified, unpack, write_netlist
-from offramp.export.c.logic.chunked import chunked_source
-from offramp.export.c.logic.host import host_source
-from offramp.export.c.logic.schedule import schedule
-from offramp.export.c.logic.tables import canonical_orders, used_operands
+from offramp.export.logic import Netlist, evaluate, from_layers, pack, simplified, unpack, write_netlist
+from offramp.export.logic.chunked import chunked_source
+from offramp.export.logic.host import host_source
+from offramp.export.logic.schedule import schedule
+from offramp.export.logic.tables import canonical_orders, used_operands
 from offramp.runtime.logic_session import LogicSession
 
 sys.path.append(str(Path(__file__).parent))

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from ..text import by_condition, comment_safe, guarded, identifier
+from ..c.text import by_condition, comment_safe, guarded, identifier
 from .netlist import Netlist
 from .schedule import WINDOW, Schedule, schedule
 from .tables import calls, used_operands

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....errors import BadInput
+from ...errors import BadInput
 from .builder import Builder
 from .netlist import Netlist
 from .threshold import neuron

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ....errors import BadInput
-from ...artifact import Artifact, TensorSpec
-from ..text import write_source
+from ...errors import BadInput
+from ..artifact import Artifact, TensorSpec
+from ..c.text import write_source
 from .builder import simplified
 from .chunked import CHUNK, chunked_source
 from .host import host_source

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from offramp.benchmarks.logic import CIRCUITS, random_netlist, weights_of
 from offramp.errors import BadInput, UnsupportedOperator
-from offramp.export.c.logic import (
+from offramp.export.logic import (
     Builder,
     Netlist,
     evaluate,
@@ -21,8 +21,8 @@ from offramp.export.c.logic import (
     simplified,
     unpack,
 )
-from offramp.export.c.logic.tables import calls, canonical_orders, formulas, operators, used_operands
-from offramp.export.c.logic.threshold import counted, decided_in_turn
+from offramp.export.logic.tables import calls, canonical_orders, formulas, operators, used_operands
+from offramp.export.logic.threshold import counted, decided_in_turn
 from torch import nn
 
 

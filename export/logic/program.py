@@ -14,8 +14,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from ....errors import BadInput, UnsupportedOperator
-from ....quant.graph import module_path, stored_tensors
+from ...errors import BadInput, UnsupportedOperator
+from ...quant.graph import module_path, stored_tensors
 from .builder import Builder
 from .layers import integer_rows, sign_layer
 from .netlist import Netlist
