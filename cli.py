@@ -35,9 +35,11 @@ def main(ctx: click.Context) -> None:
     )
 )
 @click.argument("network")
-@flags.together(flags.what, flags.data, flags.how, flags.form, flags.runs, flags.out, flags.seed, flags.as_json)
-@click.option("--epochs", type=int, help="Epochs of training, in place of the recipe's.")
-def deploy(network: str, epochs: int | None, as_json: bool, **chosen: Any) -> None:
+@flags.together(flags.what, flags.data, flags.how, flags.form, flags.runs, flags.out, flags.training)
+@flags.together(flags.seed, flags.as_json)
+def deploy(
+    network: str, epochs: int | None, optimizer: str | None, rate: float | None, as_json: bool, **chosen: Any
+) -> None:
     """The main job: train, quantize, export, verify, measure, report.
 
     NETWORK is a system of the zoo (see `offramp list`), a run's folder, your own package.module:build that returns
@@ -46,7 +48,8 @@ def deploy(network: str, epochs: int | None, as_json: bool, **chosen: Any) -> No
     from . import screen
     from .pipeline import deploy as run
 
-    document = run(network, flags.options_of(**chosen), flags.recipe_of(network, epochs), say)
+    recipe = flags.recipe_of(network, epochs, optimizer, rate)
+    document = run(network, flags.options_of(**chosen), recipe, say)
     finish(document, as_json, screen.show_dist)
     if not all(artifact["verified"] for artifact in document["artifacts"]):
         sys.exit(1)
@@ -62,22 +65,38 @@ def list_systems(as_json: bool) -> None:
     finish(systems_table(), as_json, screen.show_systems)
 
 
+@main.command(epilog=examples("offramp rules", "offramp rules resnet8", "offramp rules care_xxs --json"))
+@click.argument("system", required=False)
+@flags.together(flags.data, flags.seed, flags.as_json)
+def rules(system: str | None, as_json: bool, **chosen: Any) -> None:
+    """The learning rules, and of a SYSTEM which train it.
+
+    Where a rule does not, it says what stands in the way.
+    """
+    from . import screen
+    from .rules import rules_table
+
+    finish(rules_table(system, flags.options_of(**chosen)), as_json, screen.show_rules)
+
+
 @main.command(
     epilog=examples(
         "offramp train care_xxs",
         "offramp train resnet8 --data cifar-10/ --epochs 200 --resume",
         "offramp train care_xxs --aware synapse=epiram",
+        "offramp train resnet8 --rule counter-current --set strength=1",
+        "offramp train care_xxs --optimizer muon",
         "offramp train synapse_mlp --rule in-array --synapse epiram --update unidirectional",
     )
 )
 @click.argument("system")
-@flags.together(flags.data, flags.runs, flags.seed, flags.as_json)
-@click.option("--epochs", type=int, help="Epochs, in place of the recipe's.")
+@flags.together(flags.data, flags.runs, flags.training, flags.seed, flags.as_json)
 @click.option("--resume", is_flag=True, help="Go on from the last complete epoch.")
 @click.option(
     "--device", default="cpu", show_default=True, help="cpu, cuda or mps; under torchrun, one process a device."
 )
-@click.option("--rule", type=click.Choice(("in-array",)), help="A learning rule in place of back-propagation.")
+@click.option("--rule", metavar="RULE", help="Of `offramp rules`; by default the system's own, or back-propagation.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of --rule; repeatable.")
 @click.option("--synapse", metavar="DEVICE", help="Of --rule in-array: the devices that hold and learn the weights.")
 @click.option("--update", type=click.Choice(flags.SCHEMES), help="Of --rule in-array: which devices a pulse goes to.")
 @click.option("--counts", type=click.Choice(flags.COUNTS), help="Of --rule in-array: how a change becomes pulses.")
@@ -85,9 +104,12 @@ def list_systems(as_json: bool) -> None:
 def train(
     system: str,
     epochs: int | None,
+    optimizer: str | None,
+    rate: float | None,
     resume: bool,
     device: str,
     rule: str | None,
+    settings: tuple[str, ...],
     synapse: str | None,
     update: str | None,
     counts: str | None,
@@ -97,29 +119,30 @@ def train(
 ) -> None:
     """Trains a system of the zoo into runs/SYSTEM.
 
-    With --aware its float weights are trained further, into runs/SYSTEM.DEVICE.
+    With --aware its float weights are trained further, into runs/SYSTEM.DEVICE. A training that searches or relaxes and
+    does not converge is kept, marked, and ends with exit code 1.
     """
     from . import screen
     from .errors import BadInput
-    from .hardware_aware import in_array_rule, train_aware
+    from .hardware_aware import train_aware
     from .pipeline import train_source
     from .sources import find_source
 
     options = flags.options_of(**chosen)
-    given = {"--synapse": synapse, "--update": update, "--counts": counts}
-    if rule is None and (stray := [flag for flag, value in given.items() if value is not None]):
-        raise BadInput(f"{stray[0]}: belongs to --rule in-array; for fine-tuning write --aware synapse=DEVICE")
+    chosen_rule = flags.rule_of(rule, settings, synapse, update, counts)
     if aware is not None:
-        if rule is not None:
-            raise BadInput("--aware: trains by back-propagation; leave out --rule")
+        if rule is not None or optimizer is not None or rate is not None:
+            raise BadInput("--aware: trains on by back-propagation; leave out --rule, --optimizer and --rate")
         run = train_aware(system, aware, options, epochs, resume, device, say)
         folder = options.runs / f"{Path(system).name}.{run.rule['device']['name']}" if run.rule else options.runs
     else:
-        chosen_rule = None if rule is None else in_array_rule(synapse, update, counts)
-        recipe = flags.recipe_of(system, epochs)
+        recipe = flags.recipe_of(system, epochs, optimizer, rate)
         run = train_source(find_source(system, options.seed), options, recipe, resume, device, chosen_rule)
         folder = options.runs / system
-    finish({"name": run.system, "run": str(folder), "metrics": run.metrics}, as_json, screen.show_run)
+    document = {"name": run.system, "run": str(folder), "rule": run.rule, "metrics": run.metrics}
+    finish(document, as_json, screen.show_run)
+    if not run.converged:
+        sys.exit(1)
 
 
 @main.command(

@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from .emulation.run import WantedArrays
     from .mixed import Wanted
+    from .models.learning import LearningRule
     from .models.recipe import Recipe
     from .options import Options
 
@@ -22,6 +23,8 @@ _CALIBRATIONS = ("minmax", "percentile", "mse", "entropy")
 _ESTIMATORS = ("plain", "clipped", "approximate")
 SCHEMES = ("unidirectional", "bidirectional", "single")
 COUNTS = ("proportional", "nearest", "adaptive")
+_OPTIMIZERS = ("adamw", "sgd", "muon")
+_USUAL_RATES = {"adamw": 2e-3, "muon": 2e-3, "sgd": 0.05}  # where a recipe's own belongs to another optimizer
 
 
 def together(*decorators: Callable) -> Callable:
@@ -128,6 +131,16 @@ form = together(
     click.option("--measure/--no-measure", default=True, show_default=True, help="Time the artifacts on this host."),
 )
 
+training = together(
+    click.option("--epochs", type=click.IntRange(1), help="Epochs of training, in place of the recipe's."),
+    click.option(
+        "--optimizer", type=click.Choice(_OPTIMIZERS), help="In place of the recipe's; muon is for hidden matrices."
+    ),
+    click.option(
+        "--rate", type=click.FloatRange(0, min_open=True), help="Peak learning rate, in place of the recipe's."
+    ),
+)
+
 synapse = together(
     click.option("--synapse", required=True, metavar="DEVICE", help="Of `offramp synapse`, or a .toml of your own."),
     click.option("--adc", type=click.IntRange(0, 16), help="Bits of the ADCs; ideal ones by default."),
@@ -210,9 +223,13 @@ def _wanted(scheme: str, budgets: tuple[str, ...], bits: tuple[str, ...]) -> "Wa
     return Wanted(tuple(map(parse_budget, budgets)), tuple(map(bits_named, bits)))
 
 
-def recipe_of(reference: str, epochs: int | None) -> "Recipe | None":
-    """The system's own recipe with other epochs; None where nothing was asked."""
-    if epochs is None:
+def recipe_of(
+    reference: str, epochs: int | None, optimizer: str | None = None, rate: float | None = None
+) -> "Recipe | None":
+    """The system's own recipe with other epochs, optimizer or rate; None where nothing was asked."""
+    given = {"--epochs": epochs, "--optimizer": optimizer, "--rate": rate}
+    asked = [flag for flag, value in given.items() if value is not None]
+    if not asked:
         return None
     from dataclasses import replace
 
@@ -220,8 +237,40 @@ def recipe_of(reference: str, epochs: int | None) -> "Recipe | None":
     from .models.system import all_systems
 
     if reference not in all_systems():
-        raise BadInput(f"--epochs: only a system of the zoo is trained here; {reference} is taken as it is")
-    return replace(all_systems()[reference].recipe, epochs=epochs)
+        raise BadInput(f"{asked[0]}: only a system of the zoo is trained here; {reference} is taken as it is")
+    own = all_systems()[reference].recipe
+    chosen = optimizer or own.optimizer
+    usual = own.learning_rate if (chosen == "sgd") == (own.optimizer == "sgd") else _USUAL_RATES[chosen]
+    return replace(own, epochs=epochs or own.epochs, optimizer=chosen, learning_rate=rate or usual)
+
+
+def rule_of(
+    name: str | None, settings: tuple[str, ...], synapse: str | None, update: str | None, counts: str | None
+) -> "LearningRule | None":
+    """The learning rule that was named; None for the system's own.
+
+    Raises:
+        BadInput: there is no such rule or setting, or a setting is given without its rule.
+    """
+    from .errors import BadInput
+    from .models.learning import find_rule
+
+    devices = {"--synapse": synapse, "--update": update, "--counts": counts}
+    stray = [flag for flag, value in devices.items() if value is not None]
+    if stray and name != "in-array":
+        raise BadInput(f"{stray[0]}: belongs to --rule in-array; for fine-tuning write --aware synapse=DEVICE")
+    if name is None:
+        if settings:
+            raise BadInput(f"--set {settings[0]}: belongs to a learning rule; name it with --rule")
+        return None
+    given = {"synapse": synapse, "scheme": update, "counts": counts}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise BadInput(f"--set {setting}: give NAME=VALUE, as nudge=0.5; see `offramp rules`")
+        chosen[key.strip().replace("-", "_")] = value.strip()
+    return find_rule(name, chosen)
 
 
 def wanted_arrays(

@@ -1,14 +1,11 @@
-"""Training for hardware: in its arrays (`--rule in-array`), or on weights as it gives them (`--aware synapse=NAME`)."""
+"""Training on weights as hardware gives them (`--aware synapse=NAME`)."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from .devices.synapse.catalogue import find_device
 from .devices.synapse.design import ArrayDesign
-from .devices.synapse.perceptron import Learning
 from .errors import BadInput
-from .models.learning import LearningRule
-from .models.learning.in_array import InArray
 from .models.perturbation import Perturbation
 from .models.recipe import Recipe
 from .models.run import Run, load_run, restore
@@ -19,24 +16,6 @@ from .sources import find_source, load_data
 
 _AWARE = "give synapse=NAME, and where wanted time=SECONDS and verify=ROUNDS, as synapse=epiram; see `offramp synapse`"
 _EPOCHS, _RATE, _DISTILLATION = 30, 0.5, 0.5  # of fine-tuning; the rate is a share of the system's own
-
-
-def in_array_rule(synapse: str | None, scheme: str | None, counts: str | None) -> LearningRule:
-    """The rule behind `--rule in-array`.
-
-    Raises:
-        BadInput: no synapse is named, or there is none of that name.
-    """
-    if synapse is None:
-        raise BadInput(
-            "--rule in-array: needs the devices to learn in; name them with --synapse, see `offramp synapse`"
-        )
-    learning, device = Learning(), find_device(synapse)
-    if device.retention != "power-law":
-        raise BadInput(
-            f"--synapse {synapse}: its description knows no single pulses, by which arrays learn; take another"
-        )
-    return InArray(device, replace(learning, scheme=scheme or learning.scheme, counts=counts or learning.counts))
 
 
 def train_aware(
@@ -56,7 +35,7 @@ def train_aware(
     if source.system is None or not source.trained:
         raise BadInput(f"{reference}: --aware takes a system of the zoo with data, or a run's folder")
     trained, build = load_run(Path(source.origin)), source.system.build
-    system = replace(source.system, build=lambda: restore(trained, build()))
+    system = replace(source.system, build=lambda: restore(trained, build()), rule=None)
     recipe = _recipe(system.recipe, epochs)
     folder = options.runs / f"{source.name}.{perturbation.device.name}"
     say(f"training {source.name} on chips of {perturbation.device.name} into {folder}")

@@ -94,9 +94,28 @@ def show_systems(rows: Iterable[dict[str, Any]]) -> None:
 
 @literally
 def show_run(document: dict[str, Any]) -> None:
-    """A training's last figures."""
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in document["metrics"].items())
+    """A training's last figures, and whether it arrived."""
+    metrics = document["metrics"]
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     console.print(f"[bold]{document['run']}[/]  {figures}", soft_wrap=True)
+    if metrics.get("converged", 1.0) != 1.0:
+        left = " and ".join(f"{name} {metrics[name]:.3g}" for name in ("residual", "gap") if name in metrics)
+        console.print(f"did not converge{f': {left}' if left else ''}; the run is marked", style="yellow")
+
+
+@literally
+def show_rules(document: dict[str, Any]) -> None:
+    """Learning rules, and which of them train a system."""
+    if document["system"] is None:
+        shown = table("rule", "what it trains", "settings")
+        for rule in document["rules"]:
+            settings = ", ".join(f"{name}={value}" for name, value in rule["settings"].items())
+            shown.add_row(rule["name"], rule["trains"], settings or "–")
+    else:
+        shown = table("rule", f"trains {document['system']}", "why")
+        for rule in document["rules"]:
+            shown.add_row(rule["name"], "yes" if rule["admitted"] else "no", rule["because"] or "")
+    console.print(shown)
 
 
 @literally

@@ -23,7 +23,8 @@ from ..emulation.accuracy import Task, emulate, inputs_of, task_of
 from ..emulation.chip import Chip
 from ..emulation.settings import grid, parse_axis, with_setting
 from ..export.artifact import TARGETS
-from ..hardware_aware import in_array_rule, train_aware
+from ..hardware_aware import train_aware
+from ..models.learning import find_rule
 from ..options import Options
 from ..pipeline import deploy, programs_of, train_source, trained_source
 from ..quant.integer.lowering import integer_program
@@ -101,7 +102,7 @@ def sweep(subject: Task) -> list[dict[str, Any]]:
 def learned(name: str, runs: Path) -> dict[str, Any]:
     """A perceptron trained in arrays of a device, in float and int8 on every target."""
     options = Options(targets=TARGETS, measure=False, runs=runs / f"learned-{name}", out=runs / f"learned-{name}-dist")
-    trained = train_source(find_source(LEARNER), options, rule=in_array_rule(name, None, None))
+    trained = train_source(find_source(LEARNER), options, rule=find_rule("in-array", {"synapse": name}))
     document = deploy(str(options.runs / LEARNER), options)
     return {
         "device": name,

@@ -49,6 +49,9 @@ class Ranks:
                 distributed.broadcast(buffer, 0)
 
 
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
     """The processes that `torchrun` started (gloo on CPU, nccl on CUDA), or this one alone.

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 from ..errors import BadInput
 
+OPTIMIZERS = ("adamw", "sgd", "muon")
+
 
 @dataclass(frozen=True)
 class Recipe:
     """Training hyper-parameters.
 
     Attributes:
-        optimizer: `adamw` or `sgd` (Nesterov momentum 0.9).
+        optimizer: `adamw`, `sgd` (Nesterov momentum 0.9), or `muon` (for hidden matrices, with AdamW for the rest).
         learning_rate: peak rate, reached at the end of the warm-up.
         weight_decay: on matrices and kernels only; biases, norms and scalars are exempt.
         epochs: passes over the training split.
@@ -48,8 +50,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         faults = []
-        if self.optimizer not in ("adamw", "sgd"):
-            faults.append(f"optimizer must be adamw or sgd, got {self.optimizer}")
+        if self.optimizer not in OPTIMIZERS:
+            faults.append(f"optimizer must be {', '.join(OPTIMIZERS[:-1])} or {OPTIMIZERS[-1]}, got {self.optimizer}")
         for name in ("learning_rate", "epochs", "batch_size", "temperature"):
             if not getattr(self, name) > 0:
                 faults.append(f"{name} must be above 0, got {getattr(self, name)}")

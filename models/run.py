@@ -56,6 +56,11 @@ class Run:
     history: tuple[dict[str, float], ...] = field(default=(), repr=False)
     rule: dict[str, Any] | None = None
 
+    @property
+    def converged(self) -> bool:
+        """False where the training searched or relaxed, and did not arrive; `metrics` says how far off it was."""
+        return self.metrics.get("converged", 1.0) == 1.0
+
     def config(self) -> dict[str, Any]:
         """Everything but weights and figures, as plain values."""
         rule = {} if self.rule is None else {"rule": self.rule}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInput
 from .data import Data, Preprocessing
+from .learning import LearningRule
 from .objectives import Objective
 from .picture import Illustrate
 from .recipe import Recipe
@@ -44,6 +45,7 @@ class System:
             what only training needs. None where it goes as it is.
         illustrate: pictures for the report, made with an exported artifact.
         source: citation with link, one line.
+        rule: what it is trained by where the user names none; None for back-propagation.
     """
 
     name: str
@@ -61,6 +63,7 @@ class System:
     read: Callable[[str, int], Data] | None = None
     ship: Callable[[nn.Module], nn.Module] | None = None
     illustrate: Illustrate | None = None
+    rule: LearningRule | None = None
 
     def example_inputs(self, seed: int = 0) -> tuple[Tensor, ...]:
         """Standard normal inputs of the declared shapes, the same for the same seed."""

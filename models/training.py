@@ -10,27 +10,26 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import BadInput, OfframpError
 from .augment import augment
-from .average import WeightAverage
 from .batches import Raw, each, read_batches, shuffled
 from .checkpoint import FILE, load_checkpoint, save_checkpoint
 from .data import Data
 from .distributed import Ranks, joined
-from .learning import Learner, LearningRule
-from .objectives import Batch, evaluate, in_tuple, objective_of
+from .learning import LearningRule, Setup
+from .learning.back_propagation import BackPropagation
+from .objectives import Batch, evaluate, objective_of
 from .perturbation import Perturbation
 from .recipe import Recipe
 from .run import TRAINING, Run, check_folder, load_run, save_run, write_history
-from .schedule import learning_rate_at, make_optimizer, set_learning_rate
+from .schedule import learning_rate_at
 from .system import System
 
 
@@ -59,7 +58,7 @@ def train(
         device: `cpu`, `cuda` or `mps`.
         progress: a bar on standard error; None shows it on a terminal only.
         teacher: whose outputs the recipe's `distillation` draws the network's to; it is left in evaluation mode.
-        rule: what changes the network in place of gradients and an optimizer.
+        rule: what changes the network; None for the system's own, or back-propagation where that has none.
         perturbation: what both passes see in place of the weights, as hardware will give them.
 
     Raises:
@@ -74,8 +73,9 @@ def train(
     recipe = recipe or system.recipe
     data = replace(data, preprocessing=system.preprocessing or data.preprocessing)
     with joined(device) as ranks, _threads(recipe.threads), _forked_rng(ranks.device):
-        if rule is not None and ranks.world > 1:
-            raise BadInput(f"{ranks.world} processes: a learning rule trains in one; start it without torchrun")
+        rule = rule or system.rule or BackPropagation()
+        if not isinstance(rule, BackPropagation):
+            _check_alone(rule, ranks, teacher, perturbation)
         torch.manual_seed(seed)
         training = _Training(system, data, recipe, seed, ranks, teacher, rule, perturbation)
         check_folder(folder)
@@ -94,44 +94,45 @@ class _Training:
         recipe: Recipe,
         seed: int,
         ranks: Ranks,
-        teacher: nn.Module | None = None,
-        rule: LearningRule | None = None,
-        perturbation: Perturbation | None = None,
+        teacher: nn.Module | None,
+        rule: LearningRule,
+        perturbation: Perturbation | None,
     ):
         self.system, self.data, self.recipe, self.seed, self.ranks = system, data, recipe, seed, ranks
         self.objective = system.objective or objective_of(system.task)
         self.module = system.build().to(ranks.device).train()
-        self.companion = self.objective.companion(self.module, data)
-        if self.companion is not None and ranks.world > 1:
-            raise BadInput(f"{ranks.world} processes: {system.name} trains in one; start it without torchrun")
-        # What the optimizer changes and a checkpoint holds; a run keeps the network alone.
-        self.whole = self.module if self.companion is None else nn.ModuleList([self.module, self.companion])
-        self.whole.to(ranks.device).train()
-        self.teacher = teacher.to(ranks.device).eval() if teacher is not None and recipe.distillation else None
-        self.replica: nn.Module = DistributedDataParallel(self.module) if ranks.world > 1 else self.module
-        self.average = WeightAverage(self.module, recipe.ema) if recipe.ema and rule is None else None
-        self.optimizer = make_optimizer(self.whole, recipe)
         self.batch_size = max(1, recipe.batch_size // ranks.world)
         self.steps_per_epoch = len(self._order(0))
-        self.perturbation = perturbation
-        self.method = rule or perturbation
-        self.steps = 0
-        self.learner: Learner | None = None
-        if rule is not None:
-            self.learner = rule.learner(self.module, recipe, seed, recipe.epochs * self.steps_per_epoch)
+        # What a run says of how it was trained; nothing where it was the plain way.
+        self.method = perturbation if isinstance(rule, BackPropagation) else rule
+        steps = recipe.epochs * self.steps_per_epoch
+        self.learner = rule.learner(
+            Setup(
+                system.name,
+                system.task,
+                self.module,
+                self.objective,
+                data,
+                recipe,
+                seed,
+                steps,
+                ranks,
+                teacher,
+                perturbation,
+            )
+        )
         self.history: list[dict[str, float]] = []
 
     def run(self, folder: Path, resume: bool, progress: bool | None) -> Run:
         checkpoint = folder / TRAINING / FILE
         if resume and checkpoint.is_file():
-            state = load_checkpoint(checkpoint, self.whole, self.average, self.optimizer, self._config(), self.learner)
-            self.history = state["history"]
+            self.history = load_checkpoint(checkpoint, self.module, self.learner, self._config())["history"]
         elif self.ranks.first:
             shutil.rmtree(folder / TRAINING, ignore_errors=True)
         self.ranks.wait()
         with _bar(self.recipe.epochs * self.steps_per_epoch, progress, self.ranks) as advance:
             advance(len(self.history) * self.steps_per_epoch, "")
-            while len(self.history) < self.recipe.epochs:
+            while len(self.history) < self.recipe.epochs and not self.learner.finished():
                 self._epoch(advance)
                 self._keep(checkpoint)
         if self.ranks.first:
@@ -148,11 +149,9 @@ class _Training:
         torch.manual_seed(_mixed(self.seed, epoch, self.ranks.rank))  # for dropout inside the network
         losses = 0.0
         for number, (raw, labels) in enumerate(read_batches(self.data.train, self._order(epoch))):
-            self.steps = epoch * self.steps_per_epoch + number
-            rate = learning_rate_at(self.steps, self.steps_per_epoch, self.recipe)
-            set_learning_rate(self.optimizer, rate)
+            rate = learning_rate_at(epoch * self.steps_per_epoch + number, self.steps_per_epoch, self.recipe)
             raw = each(lambda tensor: tensor.to(self.ranks.device), raw)
-            loss = self._step(raw, labels.to(self.ranks.device), draws)
+            loss = self.learner.learn(self._batch(raw, labels.to(self.ranks.device), draws), rate)
             if not math.isfinite(loss):
                 raise OfframpError(
                     f"{self.system.name}: the loss became {loss} in epoch {epoch + 1}, step {number + 1}; lower "
@@ -163,39 +162,21 @@ class _Training:
         self.ranks.share_buffers(self.module)
         row = {"epoch": epoch + 1, "learning_rate": rate, "train_loss": losses / self.steps_per_epoch}
         row |= evaluate(self._kept(), self.data.test, self.data.preprocessing, self.objective, ranks=self.ranks)
+        row |= self.learner.figures()
         self.history.append({**row, "seconds": time.perf_counter() - began})
 
-    def _step(self, raw: Raw, targets: Tensor, draws: torch.Generator) -> float:
-        recipe = self.recipe
-        raw = augment(raw, recipe, draws) if isinstance(raw, Tensor) else raw
-        samples = each(self.data.preprocessing.apply, raw)
-        if self.learner is not None:
-            return self.learner.learn(samples, targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.perturbation.chip(self.module, self.steps) if self.perturbation else nullcontext():
-            outcome = self.objective.loss(self.replica, self.companion, Batch(samples, targets, recipe, draws))
-            loss = outcome.loss
-            if self.teacher is not None:
-                with torch.no_grad():
-                    wanted = in_tuple(self.teacher(*outcome.inputs))[0]
-                distance = self.objective.distance(outcome.outputs, wanted, recipe.temperature)
-                loss = (1 - recipe.distillation) * loss + recipe.distillation * distance
-            loss.backward()
-        if recipe.gradient_clip:
-            nn.utils.clip_grad_norm_(self.whole.parameters(), recipe.gradient_clip)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.module)
-        return loss.item()
+    def _batch(self, raw: Raw, targets: Tensor, draws: torch.Generator) -> Batch:
+        raw = augment(raw, self.recipe, draws) if isinstance(raw, Tensor) else raw
+        return Batch(each(self.data.preprocessing.apply, raw), targets, self.recipe, draws)
 
     def _keep(self, checkpoint: Path) -> None:
         if self.ranks.first:
             write_history(checkpoint.parent / "metrics.jsonl", tuple(self.history))
             state = {"config": self._config(), "history": self.history}
-            save_checkpoint(checkpoint, self.whole, self.average, self.optimizer, state, self.learner)
+            save_checkpoint(checkpoint, self.module, self.learner, state)
 
     def _kept(self) -> nn.Module:
-        return self.module if self.average is None else self.average.module
+        return self.learner.average() or self.module
 
     def _order(self, epoch: int) -> list[list[int]]:
         return shuffled(self.data.train, self.batch_size, self.seed, epoch, self.ranks.rank, self.ranks.world)
@@ -220,6 +201,15 @@ class _Training:
             history=tuple(self.history),
             rule=None if self.method is None else self.method.to_json(),
         )
+
+
+def _check_alone(
+    rule: LearningRule, ranks: Ranks, teacher: nn.Module | None, perturbation: Perturbation | None
+) -> None:
+    if ranks.world > 1:
+        raise BadInput(f"{ranks.world} processes: --rule {rule.name} trains in one; start it without torchrun")
+    if teacher is not None or perturbation is not None:
+        raise BadInput(f"--rule {rule.name}: knows no teacher and no perturbed weights; use back-propagation")
 
 
 def _mixed(seed: int, epoch: int, rank: int) -> int:

@@ -12,8 +12,9 @@ from ..models.brain_midline import Halves, Lines, angle_errors, difference_score
 from ..models.brain_phantoms import Phantoms, SliceRecipe, cut, draw_halves, draw_slices
 from ..models.data import InMemory
 from ..models.objectives import Batch, Objective
+from ..models.optimizers import make_optimizer, set_learning_rate
 from ..models.recipe import Recipe
-from ..models.schedule import learning_rate_at, make_optimizer, set_learning_rate
+from ..models.schedule import learning_rate_at
 from ..models.symbrain import (
     PREPROCESSING,
     SIDES,

@@ -14,8 +14,10 @@ from offramp.devices.synapse.perceptron import COUNTS, Learning
 from offramp.errors import BadInput
 from offramp.models.data import Data, InMemory, Preprocessing
 from offramp.models.distributed import Ranks
+from offramp.models.learning import Setup
 from offramp.models.learning.in_array import InArray
-from offramp.models.objectives import evaluate
+from offramp.models.objectives import Batch, evaluate
+from offramp.models.objectives.classification import Classification
 from offramp.models.perturbation import Perturbation
 from offramp.models.recipe import Recipe
 from offramp.models.run import load_run, restore
@@ -46,6 +48,10 @@ class Convolved(nn.Module):
 
     def forward(self, x):
         return self.last(self.dropout(self.flat(self.norm(self.conv(x)).relu().mean((2, 3)))))
+
+
+def setup(module: nn.Module, seed: int, steps: int) -> Setup:
+    return Setup("net", "image-classification", module, Classification(), stripes(), RECIPE, seed, steps)
 
 
 def system(build: Callable[[], nn.Module] = chain) -> System:
@@ -96,7 +102,7 @@ def test_a_run_keeps_what_the_arrays_conduct_and_that_is_what_was_measured(tmp_p
     assert measured["accuracy"] == run.metrics["accuracy"] > 0.9
     assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
     started = chain()
-    learner = rule.learner(started, RECIPE, 2, 12)
+    learner = rule.learner(setup(started, 2, 12))
     for place, index in enumerate((1, 3)):
         # From what was first written, linear devices move by whole pulses alone.
         moved = run.weights[f"{index}.weight"] - started[index].weight.detach()
@@ -107,11 +113,11 @@ def test_a_run_keeps_what_the_arrays_conduct_and_that_is_what_was_measured(tmp_p
 
 def test_the_module_has_the_weights_of_the_arrays_after_every_step():
     module = chain()
-    learner = InArray(NOISY, Learning()).learner(module, RECIPE, 0, 10)
+    learner = InArray(NOISY, Learning()).learner(setup(module, 0, 10))
     images, labels = torch.rand(8, 1, 4, 4), torch.arange(8) % 3
     for _ in range(3):
         before = module[1].weight.detach().clone()
-        loss = learner.learn(images, labels)
+        loss = learner.learn(Batch(images, labels, RECIPE, torch.Generator()), 0.3)
         assert loss > 0 and not torch.equal(module[1].weight, before)
         for layer, linear in zip(learner.arrays.layers, (module[1], module[3])):
             assert torch.equal(layer.weights()[0, :-1].T, linear.weight)
@@ -137,13 +143,13 @@ def test_the_rule_its_device_and_its_settings_are_kept_with_the_run(tmp_path):
 
 def test_layers_have_first_weights_and_devices_of_their_own():
     module = nn.Sequential(nn.Linear(9, 9), nn.Hardtanh(0.0, 1.0), nn.Linear(9, 9))
-    first, second = InArray(NOISY, Learning()).learner(module, RECIPE, 0, 1).arrays.layers
+    first, second = InArray(NOISY, Learning()).learner(setup(module, 0, 1)).arrays.layers
     used = (first.weights().abs() < 1) & (second.weights().abs() < 1)
     assert not torch.equal(first.weights()[used], second.weights()[used])
 
 
 def test_the_recipes_rate_and_its_fall_are_the_learnings():
-    learner = InArray(FINE, Learning(rates=(9.0,), final=0.9)).learner(chain(), RECIPE, 0, 10)
+    learner = InArray(FINE, Learning(rates=(9.0,), final=0.9)).learner(setup(chain(), 0, 10))
     assert (learner.arrays.learning.rates, learner.arrays.learning.final) == ((0.3,), 0.3)
 
 
@@ -205,7 +211,7 @@ def test_a_network_that_arrays_cannot_train_is_refused_by_its_layer(tmp_path, ca
 
 
 def test_a_network_without_a_linear_layer_is_refused():
-    line = line_of(InArray(FINE, Learning()).learner, nn.Flatten(), RECIPE, 0, 10)
+    line = line_of(InArray(FINE, Learning()).learner, setup(nn.Flatten(), 0, 10))
     assert line == "the network has no Linear layer that arrays could hold; train it by back-propagation"
 
 
@@ -276,7 +282,7 @@ def test_a_rule_trains_in_one_process(monkeypatch, tmp_path):
         yield Ranks(0, 2, torch.device("cpu"))
 
     monkeypatch.setattr("offramp.models.training.joined", two)
-    with pytest.raises(BadInput, match=r"^2 processes: a learning rule trains in one; start it without torchrun$"):
+    with pytest.raises(BadInput, match=r"^2 processes: --rule in-array trains in one; start it without torchrun$"):
         train(system(), stripes(), RECIPE, tmp_path / "run", rule=InArray(FINE, Learning()))
 
 

@@ -1,8 +1,9 @@
 """The learning rate at every step, and what weight decay spares."""
 
 import pytest
+from offramp.models.optimizers import make_optimizer
 from offramp.models.recipe import Recipe
-from offramp.models.schedule import learning_rate_at, make_optimizer
+from offramp.models.schedule import learning_rate_at
 from offramp.models.system import find_system
 
 EVERYTHING = Recipe(epochs=4, batch_size=8, mixup=0.4, ema=0.9, shift_pixels=1, flip=True, threads=1)

@@ -1,22 +1,25 @@
 """`in-array`: weights live in synapse devices, and learn there by whole pulses (Lim et al., arXiv 1707.06381)."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from ...devices.synapse.catalogue import find_device
 from ...devices.synapse.device import SynapseDevice
 from ...devices.synapse.perceptron import ArrayPerceptron, Learning
 from ...errors import BadInput
-from ..batches import Raw
-from ..recipe import Recipe
+from ..objectives import Batch
+from . import Learner, LearningRule, Setup
 
 FIRST_SCALE, OTHER_SCALE = 1.0, 2.0  # weight of a whole range of conductance, in the first layer and behind it
 
 
 @dataclass(frozen=True)
-class InArray:
+class InArray(LearningRule):
     """Training in emulated arrays.
 
     Attributes:
@@ -24,17 +27,46 @@ class InArray:
         learning: how updates become pulses; its rate is the recipe's.
     """
 
+    name = "in-array"
+    source = "Lim et al., Adaptive learning rule for hardware DNNs, NCAA 31 (2019), arXiv 1707.06381"
+    trains = "chains of Linear layers with Hardtanh(0, 1) between"
+    required = MappingProxyType({"synapse": "epiram"})
+
     device: SynapseDevice
     learning: Learning
 
-    def learner(self, module: nn.Module, recipe: Recipe, seed: int, total_steps: int) -> "InArrayLearner":
+    def learner(self, setup: Setup) -> "InArrayLearner":
         """Takes on a chain of linear layers with hidden units clipped to [0, 1].
 
         Raises:
             BadInput: the network is another.
         """
+        recipe = setup.recipe
         learning = replace(self.learning, rates=(recipe.learning_rate,), final=recipe.final_learning_rate)
-        return InArrayLearner(_linears(module), self.device, learning, seed, total_steps)
+        return InArrayLearner(_linears(setup.module), self.device, learning, setup.seed, setup.steps)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        """From `synapse`, the devices' name, and where wanted `scheme` and `counts`.
+
+        Raises:
+            BadInput: no synapse is named, there is none of that name, or it knows no pulses.
+        """
+        given = dict(settings)
+        name, learning = given.pop("synapse", None), Learning()
+        if name is None:
+            raise BadInput(
+                "--rule in-array: needs the devices to learn in; name them with --synapse, see `offramp synapse`"
+            )
+        scheme, counts = given.pop("scheme", learning.scheme), given.pop("counts", learning.counts)
+        if given:
+            raise BadInput(f"--rule in-array: no setting {next(iter(given))}; it has synapse, scheme, counts")
+        device = find_device(name)
+        if device.retention != "power-law":
+            raise BadInput(
+                f"--synapse {name}: its description knows no single pulses, by which arrays learn; take another"
+            )
+        return cls(device, replace(learning, scheme=scheme, counts=counts))
 
     def to_json(self) -> dict[str, Any]:
         """Name, device and settings."""
@@ -42,7 +74,7 @@ class InArray:
         return {"name": "in-array", "device": self.device.to_json(), **settings}
 
 
-class InArrayLearner:
+class InArrayLearner(Learner):
     """A perceptron in arrays, and the module that always has its weights."""
 
     def __init__(
@@ -55,8 +87,9 @@ class InArrayLearner:
         self.arrays = ArrayPerceptron([device], sizes, scales, learning, [seed], total_steps, where)
         self._show()
 
-    def learn(self, samples: Raw, targets: Tensor) -> float:
-        """One update from (batch, ...) inputs."""
+    def learn(self, batch: Batch, rate: float) -> float:
+        """One update from (batch, ...) inputs; arrays keep the rate's schedule themselves, for each layer."""
+        samples, targets = batch.samples, batch.targets
         assert isinstance(samples, Tensor)  # a chain has one input
         if int(targets.max()) >= self._linears[-1].out_features:
             raise BadInput(
@@ -102,3 +135,6 @@ def _linears(module: nn.Module) -> list[nn.Linear]:
     if not linears:
         raise BadInput("the network has no Linear layer that arrays could hold; train it by back-propagation")
     return linears
+
+
+RULES = (InArray,)

@@ -16,10 +16,8 @@ from torch.utils.data import Dataset
 from ...errors import BadInput
 from ..batches import Raw, each, in_order, read_batches, size_of
 from ..data import Data, Preprocessing
-from ..distributed import Ranks
+from ..distributed import ALONE, Ranks
 from ..recipe import Recipe
-
-_ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def evaluate(
     preprocessing: Preprocessing,
     objective: Objective | None = None,
     batch_size: int = 256,
-    ranks: Ranks = _ALONE,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Figures on a whole split, in evaluation mode; the module's own mode is put back.
 

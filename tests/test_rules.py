@@ -1,0 +1,56 @@
+"""The verb that lists learning rules, and training by one of them from the command line."""
+
+import pytest
+from command_line import document_of, error_of, offramp
+from offramp.models.learning import all_rules
+
+
+def test_every_rule_stands_in_the_table_with_what_it_trains():
+    document = document_of("rules")
+    assert [row["name"] for row in document["rules"]] == list(all_rules())
+    assert all(row["admitted"] is None and row["trains"] and row["source"] for row in document["rules"])
+    shown = offramp("rules")
+    assert "counter-current" in shown and "strength=0.0" in shown
+
+
+def test_of_a_system_it_is_said_which_rules_train_it_and_why_others_do_not():
+    rows = {row["name"]: row for row in document_of("rules", "resnet8")["rules"]}
+    trains = {name for name, row in rows.items() if row["admitted"]}
+    assert {"back-propagation", "counter-current", "feedback-alignment", "target-propagation"} <= trains
+    assert rows["in-array"]["because"].startswith("stem.0 is a Conv2d: in-array learning trains chains of Linear")
+    assert all(row["because"] for row in rows.values() if not row["admitted"])
+    assert "no  " in offramp("rules", "resnet8")
+
+
+def test_a_system_is_trained_by_the_rule_that_is_named_with_its_settings(tmp_path):
+    arguments = ("--rule", "counter-current", "--set", "strength=0.25", "--epochs", 1, "--runs", tmp_path)
+    document = document_of("train", "synapse_mlp", *arguments)
+    assert document["rule"] == {"name": "counter-current", "strength": 0.25, "spread": 0.1}
+    assert document["metrics"]["accuracy"] > 0.5
+
+
+def test_an_optimizer_of_another_family_comes_with_its_usual_rate(tmp_path):
+    document_of("train", "synapse_mlp", "--optimizer", "muon", "--epochs", 1, "--runs", tmp_path)
+    config = (tmp_path / "synapse_mlp/config.json").read_text()
+    assert '"optimizer": "muon"' in config and '"learning_rate": 0.002' in config
+    document_of("train", "synapse_mlp", "--optimizer", "muon", "--rate", 0.01, "--epochs", 1, "--runs", tmp_path / "b")
+    assert '"learning_rate": 0.01' in (tmp_path / "b/synapse_mlp/config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("--rule counter", "--rule counter: no such learning rule; known: back-propagation, counter-current,"),
+        ("--rule counter-current --set speed=1", "--rule counter-current: no setting speed; it has strength, spread"),
+        ("--rule counter-current --set speed", "--set speed: give NAME=VALUE, as nudge=0.5; see `offramp rules`"),
+        ("--set strength=1", "--set strength=1: belongs to a learning rule; name it with --rule"),
+        ("--rule back-propagation --synapse epiram", "--synapse: belongs to --rule in-array; for fine-tuning write"),
+    ],
+)
+def test_a_wrong_rule_is_one_line(arguments, line, tmp_path):
+    assert error_of("train", "synapse_mlp", *arguments.split(), "--runs", tmp_path).startswith(line)
+    assert not (tmp_path / "synapse_mlp").exists()
+
+
+def test_rules_of_what_is_no_system_are_refused():
+    assert error_of("rules", "resnet9").startswith("resnet9: no such system")
