@@ -11,6 +11,7 @@ import click
 
 from . import __version__, flags
 from .cli_devices import emulate, reproduce, synapse
+from .cli_netlist import netlist
 from .verbs import Verbs, examples, finish, say
 
 
@@ -256,6 +257,7 @@ def profile(
     finish(profile_path(what, threads, runs, seconds), as_json, screen.show_dist)
 
 
+main.add_command(netlist)
 main.add_command(emulate)
 main.add_command(synapse)
 

@@ -16,7 +16,16 @@ from typing import Any
 from ..models.recorded import recorded_results
 from ..runtime.report.page import TARGET_NAMES
 from ..storage import atomic_path, read_json, write_json
-from . import c_section, logic_section, mixed_section, papers_section, ptq_section, qat_section, synapse_section
+from . import (
+    c_section,
+    logic_networks_section,
+    logic_section,
+    mixed_section,
+    papers_section,
+    ptq_section,
+    qat_section,
+    synapse_section,
+)
 
 _ROOT = Path(__file__).resolve().parent.parent
 _RECORDS = _ROOT / "benchmarks" / "recorded"
@@ -47,6 +56,7 @@ def page() -> str:
         ("mcu", c_section.mcu),
         ("c_exact", c_section.c_exact),
         ("logic", logic_section.section),
+        ("logic_networks", logic_networks_section.section),
         ("synapse", synapse_section.speed),
         ("emulation", synapse_section.networks),
         *((path.stem, synapse_section.reproduction) for path in sorted(_RECORDS.glob("reproduction-*.json"))),

@@ -20,8 +20,8 @@ sys.path.append(str(Path(__file__).parent))
 from command_line import document_of, offramp
 from tiny_networks import convnet
 
-VERBS = ("deploy", "list", "rules", "train", "quantize", "export", "verify", "profile", "emulate", "synapse", "check")
-VERBS = (*VERBS, "report", "reproduce", "doctor")
+VERBS = ("deploy", "list", "rules", "train", "quantize", "export", "verify", "profile", "netlist", "emulate", "synapse")
+VERBS = (*VERBS, "check", "report", "reproduce", "doctor")
 QUICK = ("--no-measure", "--no-older-runtime", "--samples", "8", "--calibration-samples", "8")
 ROW = {"target", "precision", "path", "bytes", "sha256", "verified", "accuracy", "agreement", "max_step_difference"}
 ROW |= {"macs", "parameters", "latency_ms", "board"}

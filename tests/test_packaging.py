@@ -96,7 +96,7 @@ def test_every_dependency_is_pinned_within_its_range():
 
 
 def test_every_package_that_is_imported_is_declared():
-    provided_by = {"sklearn": "scikit-learn", "PIL": "pillow", "google": "protobuf"}
+    provided_by = {"sklearn": "scikit-learn", "PIL": "pillow", "google": "protobuf", "pysat": "python-sat"}
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = [*PROJECT["project"]["dependencies"], *(text for name in extras if name != "dev" for text in extras[name])]
     declared = {plain(Requirement(text).name) for text in wanted}

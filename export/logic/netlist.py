@@ -95,7 +95,7 @@ def evaluate(netlist: Netlist, inputs: np.ndarray) -> np.ndarray:
     if given.dtype != bool and not (np.abs(given) == 1).all():
         raise BadInput("inputs must be bool, or numbers that are all +1 or -1")
     bits = given if given.dtype == bool else given > 0
-    planes = _evaluate_planes(netlist, pack(bits))
+    planes = evaluate_planes(netlist, pack(bits))
     found = unpack(planes, len(bits))
     return found if given.dtype == bool else np.where(found, np.int8(1), np.int8(-1))
 
@@ -113,7 +113,14 @@ def unpack(planes: np.ndarray, samples: int) -> np.ndarray:
     return np.unpackbits(octets, axis=1, bitorder="little", count=samples).T.astype(bool)
 
 
-def _evaluate_planes(netlist: Netlist, planes: np.ndarray) -> np.ndarray:
+def evaluate_planes(netlist: Netlist, planes: np.ndarray) -> np.ndarray:
+    """(inputs, words) uint64 -> (outputs, words), bits packed as `pack` packs them."""
+    values = signal_planes(netlist, planes)
+    return values[netlist.outputs] ^ np.where(netlist.inverted, ~np.uint64(0), np.uint64(0))[:, None]
+
+
+def signal_planes(netlist: Netlist, planes: np.ndarray) -> np.ndarray:
+    """(inputs, words) uint64 -> (signals, words): the value of every signal."""
     values = np.zeros((netlist.signals, planes.shape[1]), np.uint64)
     values[1 : netlist.first_gate] = planes
     level = levels(netlist)[netlist.first_gate :]
@@ -124,7 +131,7 @@ def _evaluate_planes(netlist: Netlist, planes: np.ndarray) -> np.ndarray:
         if group.size:  # gates of one level and table
             operands = [values[netlist.operands[group, k]] for k in range(3)]
             values[netlist.first_gate + group] = _gate(int(netlist.tables[group[0]]), operands)
-    return values[netlist.outputs] ^ np.where(netlist.inverted, ~np.uint64(0), np.uint64(0))[:, None]
+    return values
 
 
 def _gate(table: int, operands: list[np.ndarray]) -> np.ndarray:

@@ -4,8 +4,8 @@ The graph is run once on what is known of its values: bits with two levels, sums
 """
 
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -17,19 +17,25 @@ from torch.fx import Node
 from ...errors import BadInput, UnsupportedOperator
 from ...quant.graph import module_path, stored_tensors
 from .builder import Builder
-from .layers import integer_rows, sign_layer
+from .layers import TIES, integer_rows, sign_layer
 from .netlist import Netlist
+from .plain import Neurons
 
 _SIGNS = "torch.sign(x), torch.where(x >= 0, 1.0, -1.0) or 2 * (x >= 0).float() - 1"
 
 
 @dataclass(frozen=True)
 class Bits:
-    """One bit for each element: the element is `offset` where it is 0 and `offset + scale` where it is 1."""
+    """One bit for each element: the element is `offset` where it is 0 and `offset + scale` where it is 1.
+
+    Attributes:
+        layer: the number of the layer of neurons whose bits they are; -1 for the inputs.
+    """
 
     literals: tuple[int, ...]
     scale: float
     offset: float
+    layer: int
 
 
 @dataclass(frozen=True)
@@ -39,30 +45,57 @@ class Sums:
     Attributes:
         literals: the bits that stand for the ±1.
         rows: (elements, bits + 1) float64, weights, and last that of a constant -1.
+        layer: the number of the layer whose bits they sum.
     """
 
     literals: tuple[int, ...]
     rows: np.ndarray
+    layer: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a program was read as.
+
+    Attributes:
+        netlist: the network as gates, simplified.
+        layers: the neurons, each layer behind the one that it reads; the last one's signs are the outputs.
+        inverse: whether the outputs are the inverses of those.
+        levels: what the network's outputs are for a bit of 0 and of 1, the lower first.
+    """
+
+    netlist: Netlist
+    layers: tuple[Neurons, ...]
+    inverse: bool
+    levels: tuple[float, float]
 
 
 Known = Bits | Sums | float | torch.Tensor
 
 
-def from_program(program: ExportedProgram, largest: int = 7) -> Netlist:
-    """A netlist of an exported network of `nn.Linear` and signs.
+def from_program(program: ExportedProgram, largest: int = 7, ties: str = "refuse") -> Netlist:
+    """A netlist of an exported network of `nn.Linear` and signs; see `read_program`."""
+    return read_program(program, largest, ties).netlist
 
-    It takes inputs of ±1, (N, ...) with one sample's elements in order, and gives one bit for each output. Real
-    weights become whole numbers as by `integer_rows`. `torch.sign` gives 0 for 0, so a neuron whose sum can be 0 is
-    refused after it; comparisons say themselves which sign 0 has.
+
+def read_program(program: ExportedProgram, largest: int = 7, ties: str = "refuse") -> Reading:
+    """The neurons of an exported network of `nn.Linear` and signs, and its netlist.
+
+    The netlist takes inputs of ±1, (N, ...) with one sample's elements in order, and gives one bit for each output.
+    Real weights become whole numbers as by `integer_rows`. `torch.sign` gives 0 for 0, so a neuron whose sum can be 0
+    is refused after it, unless `ties` says which sign 0 has; comparisons say so themselves.
 
     Args:
         program: of one input and one output.
         largest: size of a whole weight.
+        ties: `refuse`, `plus` or `minus`, of `torch.sign`.
 
     Raises:
         UnsupportedOperator: an operator that is neither linear nor a sign, named with its module.
         BadInput: several inputs or outputs, sums as outputs, or a neuron that has no whole weights or can tie.
     """
+    if ties not in TIES:
+        raise BadInput(f"ties {ties}: unknown; choose from {', '.join(TIES)}")
     signature = program.graph_signature
     if len(signature.user_inputs) != 1 or len(signature.user_outputs) != 1:
         raise BadInput(
@@ -76,7 +109,7 @@ def from_program(program: ExportedProgram, largest: int = 7) -> Netlist:
         if node.op == "placeholder" and node.name in stored:
             constants[node] = stored[node.name]
         elif node.op == "placeholder":
-            reader = _Reader(Builder(prod(node.meta["val"].shape[1:])), largest)
+            reader = _Reader(Builder(prod(node.meta["val"].shape[1:])), largest, TIES[ties])
             constants[node] = reader.inputs()
     assert reader is not None
     reader.known = constants
@@ -90,18 +123,31 @@ def from_program(program: ExportedProgram, largest: int = 7) -> Netlist:
             f"{module_path(result) or result.name}: the network ends in sums; end it in a sign ({_SIGNS}), an argmax "
             "stays outside"
         )
-    return reader.builder.netlist([literal ^ (found.scale < 0) for literal in found.literals])
+    inverse = found.scale < 0
+    netlist = reader.builder.netlist([literal ^ inverse for literal in found.literals])
+    low, high = sorted((found.offset, found.offset + found.scale))
+    return Reading(netlist, _leading_to(reader.layers, found.layer), inverse, (low, high))
+
+
+def _leading_to(layers: Sequence[Neurons], last: int) -> tuple[Neurons, ...]:
+    """The layers that one depends on, and itself, numbered anew."""
+    chain = []
+    while last >= 0:
+        chain.append(layers[last])
+        last = layers[last].reads
+    return tuple(replace(layer, reads=number - 1) for number, layer in enumerate(reversed(chain)))
 
 
 class _Reader:
     """Follows a graph, node by node."""
 
-    def __init__(self, builder: Builder, largest: int):
-        self.builder, self.largest = builder, largest
+    def __init__(self, builder: Builder, largest: int, tie: int):
+        self.builder, self.largest, self.tie = builder, largest, tie
         self.known: dict[Node, Known] = {}
+        self.layers: list[Neurons] = []
 
     def inputs(self) -> Bits:
-        return Bits(tuple(self.builder.input(k) for k in range(self.builder.inputs)), 2.0, -1.0)
+        return Bits(tuple(self.builder.input(k) for k in range(self.builder.inputs)), 2.0, -1.0, -1)
 
     def read(self, node: Node) -> None:
         name = str(node.target)
@@ -120,7 +166,7 @@ class _Reader:
         # An element is scale / 2 times its ±1, plus what lies in the middle.
         middle = matrix.sum(axis=1) * (x.offset + x.scale / 2)
         added = middle if bias is None else middle + bias.detach().double().numpy()
-        return Sums(x.literals, np.column_stack([matrix * (x.scale / 2), -added]))
+        return Sums(x.literals, np.column_stack([matrix * (x.scale / 2), -added]), x.layer)
 
     def compare(self, node: Node, x: Known, limit: Any, tie: int, below: bool) -> Known | None:
         """Bits of `x > limit` where tie is -1 and `x >= limit` where it is +1, or their inverses."""
@@ -132,11 +178,12 @@ class _Reader:
         name = module_path(node) or node.name
         whole = integer_rows(rows, self.largest, name=name)
         literals = sign_layer(self.builder, x.literals, whole, tie, name)
-        return Bits(tuple(literal ^ int(below) for literal in literals), 1.0, 0.0)
+        self.layers.append(Neurons(name, x.layer, whole, tie, below))
+        return Bits(tuple(literal ^ int(below) for literal in literals), 1.0, 0.0, len(self.layers) - 1)
 
     def sign(self, node: Node, x: Known) -> Known | None:
-        found = self.compare(node, x, 0.0, 0, False)
-        return Bits(found.literals, 2.0, -1.0) if isinstance(found, Bits) else None
+        found = self.compare(node, x, 0.0, self.tie, False)
+        return Bits(found.literals, 2.0, -1.0, found.layer) if isinstance(found, Bits) else None
 
     def where(self, node: Node, condition: Known, high: Any, low: Any) -> Known | None:
         top, bottom = _number(high), _number(low)
@@ -144,7 +191,7 @@ class _Reader:
             return None
         if condition.scale < 0:
             top, bottom = bottom, top
-        return Bits(condition.literals, top - bottom, bottom)
+        return Bits(condition.literals, top - bottom, bottom, condition.layer)
 
     def arithmetic(self, node: Node, x: Any, y: Any, step: Callable[[Any, Any], Any]) -> Known | None:
         """Sums, products and differences with one number."""
@@ -159,12 +206,12 @@ class _Reader:
             return None
         factor = one - zero
         if isinstance(value, Bits):
-            return Bits(value.literals, value.scale * factor, value.offset * factor + zero)
+            return Bits(value.literals, value.scale * factor, value.offset * factor + zero, value.layer)
         if not isinstance(value, Sums):
             return None
         rows = value.rows * factor
         rows[:, -1] -= zero
-        return Sums(value.literals, rows)
+        return Sums(value.literals, rows, value.layer)
 
 
 def _number(value: Any) -> float | None:

@@ -73,6 +73,26 @@ def canonical_orders(table: int) -> tuple[int, tuple[tuple[int, ...], ...]]:
     return least, tuple(order for order, found in tables.items() if found == least)
 
 
+@cache
+def implicants(table: int) -> tuple[tuple[int | None, ...], ...]:
+    """The prime implicants of a table: for each operand the bit that it must have, or None where it may have either.
+
+    The table is 1 where one of them fits, and nowhere else. A constant 0 has none, a constant 1 one without conditions.
+    """
+    tables = {}
+    for cube in product((None, 0, 1), repeat=3):
+        fits = TRUE
+        for variable, bit in zip(VARIABLES, cube):
+            fits &= TRUE if bit is None else variable if bit else ~variable & TRUE
+        if not fits & ~table:
+            tables[cube] = fits
+    return tuple(
+        cube
+        for cube, fits in tables.items()
+        if not any(fits != wider and fits & ~wider == 0 for wider in tables.values())
+    )
+
+
 def threshold_table(weights: tuple[int, ...], threshold: int) -> int:
     """The table of `sum of weights of the operands that are 1 >= threshold`, for up to three weights."""
     sums = [sum(w for k, w in enumerate(weights) if place >> k & 1) for place in range(8)]
