@@ -1,10 +1,8 @@
 """Artifacts of a study's networks: written, executed and timed as `offramp deploy` does it, for claims about those."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from operator import call
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from ..quant.capture import capture, to_program
 from ..quant.quantize import quantize
 from ..quant.scheme import Scheme
 from ..runtime.session import open_session
+from ._trainings import in_two_processes
 
 Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Key = tuple[str, str]  # target and precision
@@ -71,8 +70,7 @@ def ship(
 
 def side_by_side(writings: Sequence[partial[dict[Key, Path]]]) -> list[dict[Key, Path]]:
     """What calls of `ship` return, two at a time in processes of their own: writing holds the interpreter."""
-    with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return list(pool.map(call, writings))
+    return in_two_processes(call, writings)
 
 
 def run_file(path: Path) -> Run:

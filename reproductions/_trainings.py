@@ -1,8 +1,9 @@
 """How studies train: first weights that follow the seed, and two trainings at a time."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from threading import Lock
 from typing import TypeVar
 
@@ -39,4 +40,13 @@ def two_at_a_time(call: Callable[[Given], Found], values: Iterable[Given]) -> li
     The call takes randomness from generators of its own, or from `seeded`, so that equal seeds give equal bits.
     """
     with two_threads() as pool:
+        return list(pool.map(call, values))
+
+
+def in_two_processes(call: Callable[[Given], Found], values: Iterable[Given]) -> list[Found]:
+    """The same in processes, for calls that hold the interpreter or draw from the global generator.
+
+    The call, what it takes and what it returns go from one process to the other: functions of a module, plain values.
+    """
+    with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         return list(pool.map(call, values))

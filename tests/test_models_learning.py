@@ -211,7 +211,7 @@ def test_signals_against_the_current_are_one_for_each_class_whatever_the_batch()
 def test_the_forward_network_alone_ships(tmp_path):
     run = train(system(residual), stripes(), replace(RECIPE, epochs=1), tmp_path / "run", rule=CounterCurrent())
     assert run.weights.keys() == residual().state_dict().keys()
-    assert run.rule == {"name": "counter-current", "strength": 0.0, "spread": 0.1}
+    assert run.rule == {"name": "counter-current", "strength": 0.0, "spread": 0.1, "lead": 0.0}
 
 
 # The rules
@@ -316,7 +316,7 @@ def test_with_one_hidden_value_targets_at_half_reach_are_gradient_descent():
 
 def test_classes_are_asked_for_where_signals_start_from_them():
     data = replace(stripes(), labels=())
-    with pytest.raises(BadInput, match="net gives no scores for classes, which the signals against the current start"):
+    with pytest.raises(BadInput, match="net gives neither scores for classes nor its input again, which the signals"):
         CounterCurrent().learner(setup(perceptron(), data=data))
     with pytest.raises(BadInput, match=r"net gives \(3,\), the data have 2 classes; give a network with a score"):
         CounterCurrent().learner(setup(perceptron(), data=replace(stripes(), labels=("a", "b"))))
@@ -348,7 +348,7 @@ def test_settings_are_read_by_their_kind():
     ("name", "settings", "line"),
     [
         ("no-such", {}, "--rule no-such: no such learning rule; known: back-propagation, "),
-        ("counter-current", {"speed": "2"}, "--rule counter-current: no setting speed; it has strength, spread"),
+        ("counter-current", {"speed": "2"}, "--rule counter-current: no setting speed; it has strength, spread, lead"),
         ("counter-current", {"spread": "wide"}, "--rule counter-current: spread must be a number, got wide"),
         ("counter-current", {"spread": "-1"}, "--rule counter-current: spread must be 0 or more, got -1"),
         ("back-propagation", {"spread": "1"}, "--rule back-propagation: no setting spread; it has none"),

@@ -25,7 +25,7 @@ def test_of_a_system_it_is_said_which_rules_train_it_and_why_others_do_not():
 def test_a_system_is_trained_by_the_rule_that_is_named_with_its_settings(tmp_path):
     arguments = ("--rule", "counter-current", "--set", "strength=0.25", "--epochs", 1, "--runs", tmp_path)
     document = document_of("train", "synapse_mlp", *arguments)
-    assert document["rule"] == {"name": "counter-current", "strength": 0.25, "spread": 0.1}
+    assert document["rule"] == {"name": "counter-current", "strength": 0.25, "spread": 0.1, "lead": 0.0}
     assert document["metrics"]["accuracy"] > 0.5
 
 
@@ -41,7 +41,7 @@ def test_an_optimizer_of_another_family_comes_with_its_usual_rate(tmp_path):
     ("arguments", "line"),
     [
         ("--rule counter", "--rule counter: no such learning rule; known: back-propagation, counter-current,"),
-        ("--rule counter-current --set speed=1", "--rule counter-current: no setting speed; it has strength, spread"),
+        ("--rule counter-current --set speed=1", "--rule counter-current: no setting speed; it has strength, spread, lead"),
         ("--rule counter-current --set speed", "--set speed: give NAME=VALUE, as nudge=0.5; see `offramp rules`"),
         ("--set strength=1", "--set strength=1: belongs to a learning rule; name it with --rule"),
         ("--rule back-propagation --synapse epiram", "--synapse: belongs to --rule in-array; for fine-tuning write"),
