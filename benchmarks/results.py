@@ -17,7 +17,9 @@ from ..models.recorded import recorded_results
 from ..runtime.report.page import TARGET_NAMES
 from ..storage import atomic_path, read_json, write_json
 from . import (
+    boolean_threshold_section,
     c_section,
+    learning_rules_section,
     logic_networks_section,
     logic_section,
     mixed_section,
@@ -55,6 +57,8 @@ def page() -> str:
         ("c_networks", c_section.c_networks),
         ("mcu", c_section.mcu),
         ("c_exact", c_section.c_exact),
+        ("boolean_threshold", boolean_threshold_section.section),
+        ("learning_rules", learning_rules_section.section),
         ("logic", logic_section.section),
         ("logic_networks", logic_networks_section.section),
         ("synapse", synapse_section.speed),

@@ -8,15 +8,14 @@ from threading import Lock
 from typing import TypeVar
 
 import torch
-from torch import nn
 
-Network = TypeVar("Network", bound=nn.Module)
+Built = TypeVar("Built")
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 _DRAWING = Lock()  # the global generator, which modules draw their first weights from
 
 
-def seeded(build: Callable[[], Network], seed: int) -> Network:
+def seeded(build: Callable[[], Built], seed: int) -> Built:
     """A network with first weights of a seed, also beside others built so; the global generator stays as it was."""
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -110,7 +110,7 @@ UNTRAINABLE = {
     "--counts nearest": "--counts: belongs to --rule in-array",
     "--rule in-array": "--rule in-array: needs the devices to learn in; name them with --synapse",
     "--rule in-array --synapse epirom": "synapse 'epirom' is not known; did you mean epiram?",
-    "--rule in-array --synapse epiram --aware synapse=epiram": "--aware: trains on by back-propagation; leave out --rule",
+    "--rule in-array --synapse epiram --aware synapse=epiram": "--aware: trains on by back-propagation; leave out",
     "--aware foo": "--aware foo: give synapse=NAME, and where wanted time=SECONDS and verify=ROUNDS, as synapse=epiram",
     "--aware synapse=": "--aware synapse=: give synapse=NAME",
     "--aware synapse=epirom": "synapse 'epirom' is not known; did you mean epiram?",

@@ -58,7 +58,7 @@ class FeedbackAlignmentLearner(Learner):
         self._companion = setup.objective.companion(setup.module, setup.data)
         if self._companion is not None:
             raise BadInput(
-                f"--rule feedback-alignment: {setup.name} trains more than the network (as class vectors); use back-propagation"
+                f"--rule feedback-alignment: {setup.name} trains class vectors or the like too; use back-propagation"
             )
         self.layers = [layer for layer in setup.module.modules() if isinstance(layer, _LAYERS)]
         self.feedback = [_drawn_like(layer.weight) for layer in self.layers]

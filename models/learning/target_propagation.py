@@ -50,7 +50,7 @@ class TargetPropagation(LearningRule):
         """
         if setup.objective.companion(setup.module, setup.data) is not None:
             raise BadInput(
-                f"--rule {self.name}: {setup.name} trains more than the network (as class vectors); use back-propagation"
+                f"--rule {self.name}: {setup.name} trains class vectors or the like too; use back-propagation"
             )
         return TargetPropagationLearner(setup, self)
 

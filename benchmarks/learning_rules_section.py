@@ -1,0 +1,30 @@
+"""The part of docs/results.md about what learning rules ask of hardware."""
+
+from typing import Any
+
+_BACK = {True: "yes", False: "no", None: "nothing runs backward"}
+
+
+def section(recorded: dict[str, Any]) -> str:
+    """A row for each rule on a network."""
+    lines = [
+        "## Learning rules in hardware\n",
+        "`python -m offramp.benchmarks.learning_rules`: one update, measured. State: bits that stay between updates",
+        "for each weight of the network, its own 32 among them, with what the recipe's optimizer keeps.",
+        "Multiplications: for each sample of an update, in products of matrices and convolutions, and value by value",
+        "(an optimizer's too, shared by the batch). Read backward: whether an operator of the backward pass reads a",
+        "matrix of the network.\n",
+        "| rule | network | weights | bits of state a weight | MACs in matrices | value by value "
+        "| times a forward pass | forward weights read backward |",
+        "| " + "--- | " * 8,
+    ]
+    lines += [_row(row) for row in recorded["rows"]]
+    return "\n".join(line.rstrip(" ") for line in lines) + "\n"
+
+
+def _row(row: dict[str, Any]) -> str:
+    forward = f"{row['matrix_macs'] / row['forward_macs']:.1f}" if row["forward_macs"] else "–"
+    return (
+        f"| {row['rule']} | `{row['system']}` | {row['weights']:,} | {row['state_bits']:,.0f} | "
+        f"{row['matrix_macs']:,.0f} | {row['other_macs']:,.0f} | {forward} | {_BACK[row['reads_weights_back']]} |"
+    )
