@@ -4,6 +4,7 @@ config.json           system, task, recipe, seed, data set, labels, preprocessin
 weights.safetensors   the network's state by its PyTorch names
 metrics.json          the last epoch's figures
 metrics.jsonl         one line per epoch
+trace.svg             of a training that searches or relaxes: what was left after each epoch
 training/             only while training goes on, or after it was cut off: the checkpoint
 """
 
@@ -17,13 +18,16 @@ from torch import Tensor, nn
 from ..errors import BadInput, OfframpError
 from ..storage import atomic_folder, atomic_path, read_json, write_json
 from .data import Preprocessing
+from .learning.trace_plot import trace_svg
 from .recipe import Recipe
 from .system import find_system
 from .weights import first_nonfinite, read_tensors, write_tensors
 
 WEIGHTS = "weights.safetensors"
 TRAINING = "training"
-_OWN = {"config.json", WEIGHTS, "metrics.json", "metrics.jsonl", TRAINING}
+TRACE = "trace.svg"
+_OWN = {"config.json", WEIGHTS, "metrics.json", "metrics.jsonl", TRACE, TRAINING}
+_LEFT = ("gap", "residual")  # what a search or a relaxation says is left
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,10 @@ def save_run(run: Run, folder: Path) -> None:
         write_tensors(beside / WEIGHTS, run.weights)
         write_json(beside / "metrics.json", run.metrics)
         write_history(beside / "metrics.jsonl", run.history)
+        column = next((name for name in _LEFT if any(row.get(name, 0) > 0 for row in run.history)), None)
+        if column is not None:
+            svg = trace_svg(run.history, column, f"{run.system}: {column}")
+            (beside / TRACE).write_text(svg, encoding="utf-8")
 
 
 def load_run(folder: Path) -> Run:

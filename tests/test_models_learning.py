@@ -21,6 +21,7 @@ from offramp.models.objectives import Batch
 from offramp.models.objectives.classification import Classification
 from offramp.models.optimizers import MuonAndAdamW, hidden_matrices, make_optimizer, optimizer_tensors
 from offramp.models.recipe import Recipe
+from offramp.models.run import load_run
 from offramp.models.system import System, find_system
 from offramp.models.training import train
 from torch import nn
@@ -408,6 +409,8 @@ def test_a_training_ends_when_its_rule_has_nothing_left_to_learn(tmp_path):
     run = train(system(perceptron), stripes(), recipe, tmp_path / "run", rule=Rule())
     assert len(run.history) == 2  # of three batches each
     assert run.metrics["residual"] == 0.5 and run.converged
+    assert "net: residual" in (tmp_path / "run/trace.svg").read_text()
+    assert load_run(tmp_path / "run").metrics == run.metrics
 
 
 def test_a_run_that_did_not_converge_is_marked(tmp_path):
