@@ -67,11 +67,11 @@ def care_dist(care_run, tmp_path_factory) -> Path:
 def quick_codes(monkeypatch) -> None:
     """What a study ships gets the nearest codes within extremes, in this process: for tests of form and flow alone."""
     from offramp.quant.scheme import Scheme
-    from offramp.reproductions import _artifacts
+    from offramp.reproductions import _artifacts, _trainings
 
     quick = partial(Scheme, calibration="minmax", rounding="nearest", correct_bias=False)
     monkeypatch.setattr(_artifacts, "Scheme", quick)
-    monkeypatch.setattr(_artifacts, "ProcessPoolExecutor", lambda *settings: ThreadPoolExecutor(1))
+    monkeypatch.setattr(_trainings, "ProcessPoolExecutor", lambda *settings: ThreadPoolExecutor(1))
 
 
 @pytest.fixture

@@ -1,8 +1,13 @@
 """The verb that lists learning rules, and training by one of them from the command line."""
 
+import sys
+from pathlib import Path
+
 import pytest
-from command_line import document_of, error_of, offramp
 from offramp.models.learning import all_rules
+
+sys.path.append(str(Path(__file__).parent))
+from command_line import document_of, error_of, offramp
 
 
 def test_every_rule_stands_in_the_table_with_what_it_trains():
