@@ -45,7 +45,7 @@ def test_an_optimizer_of_another_family_comes_with_its_usual_rate(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("--rule counter", "--rule counter: no such learning rule; known: back-propagation, counter-current,"),
+        ("--rule counter", "--rule counter: no such learning rule; known: back-propagation, "),
         ("--rule counter-current --set speed=1", "--rule counter-current: no setting speed; it has strength, "),
         ("--rule counter-current --set speed", "--set speed: give NAME=VALUE, as nudge=0.5; see `offramp rules`"),
         ("--set strength=1", "--set strength=1: belongs to a learning rule; name it with --rule"),
