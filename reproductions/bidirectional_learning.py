@@ -39,7 +39,7 @@ from ._bidirectional_stacks import (
     train_two_ways,
 )
 from ._paired import above, below
-from ._trainings import in_two_processes
+from ._trainings import in_two_processes, on_one_thread
 
 HIDDEN, FLAT, COMPETING = Form((64, 64, 10)), Form((64, 10)), Form((64, 128, 10), nn.ReLU)
 STEPS, STEPS_COMPETING = 2000, 1000
@@ -71,6 +71,7 @@ class Case:
     schedule: Schedule
 
 
+@on_one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons."""
     digits = digits_of(study.data or "digits")

@@ -26,6 +26,7 @@ from . import Claim, Study, Table
 from ._artifacts import run_on, ship
 from ._boolean_networks import Descent, descend
 from ._paired import above
+from ._trainings import on_one_thread
 
 STARTS = 3  # of each seed
 RATES = (0.003, 0.01, 0.03)
@@ -56,6 +57,7 @@ class Searched:
     rate: float
 
 
+@on_one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons.
 

@@ -17,7 +17,7 @@ from ..models.ntk import APART, networks_needed, predict, share_decoded, thresho
 from ..models.permuted_bits import every_input
 from . import Claim, Study, Table
 from ._paired import above, below
-from ._trainings import seeded
+from ._trainings import on_one_thread, seeded
 
 BITS, WIDTH, NARROW = (6, 8), 1000, 20
 SIZES = (1, 2, 5, 10, 25, 50)  # networks of an ensemble
@@ -87,6 +87,7 @@ def descend(ensemble: Ensemble, inputs: Tensor, targets: Tensor) -> float:
     return off
 
 
+@on_one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons.
 

@@ -25,6 +25,7 @@ from ._spins import (
     relax,
     thermal_overlaps,
 )
+from ._trainings import on_one_thread
 
 SPINS, MANY_SPINS, SWEEPS = 1000, 2000, 20
 FEW, MANY = 3, 6  # patterns
@@ -38,6 +39,7 @@ _ABOVE = "(the 95 % interval of the paired differences over the seeds is above {
 _BELOW = "(the 95 % interval of the paired differences over the seeds is below {:g})"
 
 
+@on_one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons.
 

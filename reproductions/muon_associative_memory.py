@@ -33,6 +33,7 @@ from ._muon_theory import DESCENT, EXACT, ITERATED, SIGN, evenness, orthonormal
 from ._muon_theory import OPTIMIZERS as THEORIES
 from ._muon_training import ADAM, MUON, SGD
 from ._paired import above, below
+from ._trainings import on_one_thread
 
 KNOWN, ALPHA = 64, 1.0  # facts of the theory's memory, and their power law
 SMALLEST, ACCURACY, ENTROPY = "smallest probability", "accuracy", "entropy"
@@ -45,6 +46,7 @@ Evenness = Mapping[str, tuple[list[float], list[float]]]  # of random and of one
 Figures = Mapping[str, list[float]]
 
 
+@on_one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons.
 
