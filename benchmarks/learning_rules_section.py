@@ -13,7 +13,7 @@ def section(recorded: dict[str, Any]) -> str:
         "for each weight of the network, its own 32 among them, with what the recipe's optimizer keeps.",
         "Multiplications: for each sample of an update, in products of matrices and convolutions, and value by value",
         "(an optimizer's too, shared by the batch). Read backward: whether an operator of the backward pass reads a",
-        "matrix of the network; target propagation reads the last one's, bidirectional learning all of them, since they",
+        "matrix of the network; target propagation reads the last one's, bidirectional learning all of them, as they",
         "are its generator's too. What is computed by hand counts as no backward pass: the nudge of equilibrium",
         "propagation reads the readout's matrix, and its homeostasis each matrix and its partner. A step of",
         "reflect-reflect-relax keeps two numbers for every weight and item of its table.\n",

@@ -82,24 +82,28 @@ def program_values(
     """
     module = reference.program.module(check_guards=False)
     assert isinstance(module, GraphModule)
-    recorder = _Recorder(module, replacement)
+    # As a module, an input that is named like a builtin of Python's, as `input`, has another name.
+    placeholders = [node.name for node in module.graph.nodes if node.op == "placeholder"]
+    renamed = dict(zip(placeholders, map(str, reference.program.graph_signature.user_inputs)))
+    recorder = _Recorder(module, replacement, renamed)
     with torch.no_grad(), one_thread():
         recorder.run(*(torch.from_numpy(sample[name]) for name in reference.input_names))
     return recorder.values
 
 
 class _Recorder(torch.fx.Interpreter):
-    def __init__(self, module: GraphModule, replacement: Replacement):
+    def __init__(self, module: GraphModule, replacement: Replacement, renamed: dict[str, str]):
         super().__init__(module)
         self.values: list[ProgramValue] = []
-        self.replacement = replacement
+        self.replacement, self.renamed = replacement, renamed
 
     def run_node(self, n: Node) -> object:
         result = super().run_node(n)
         source, step = _value_of(n)
         if source is None or not isinstance(result, Tensor) or not result.is_floating_point():
             return result
-        value = ProgramValue(source.name, module_path(source), result.numpy(), step)
+        name = self.renamed.get(source.name, source.name)
+        value = ProgramValue(name, module_path(source), result.numpy(), step)
         self.values.append(value)
         other = self.replacement(value)
         return result if other is None else torch.from_numpy(np.ascontiguousarray(other, result.numpy().dtype))

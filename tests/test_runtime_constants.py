@@ -56,6 +56,19 @@ def test_every_constant_and_activation_is_compared(program, artifacts, target):
     assert check.compared == check.identical == 5 + 5
 
 
+@pytest.mark.parametrize("target", [target for target in SUFFIX if target != "c"])
+def test_constants_of_a_bare_sequential_keep_their_names(tmp_path, target):
+    """Its layers are 0, 1, 2: Core ML renames what begins with a digit."""
+    torch.manual_seed(0)
+    program = quantized(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)), SHAPE)
+    names = {"input_names": program.input_names, "output_names": program.output_names, "precision": "int8"}
+    check = compare_constants(
+        program, write_artifact(target, program.program, tmp_path / f"net{SUFFIX[target]}", **names)
+    )
+    assert check.holds and check.compared == check.identical == 4 + 4
+    assert sorted(program.constants()) == ["layer_0_bias", "layer_0_weight", "layer_3_bias", "layer_3_weight"]
+
+
 def test_scales_at_an_integer_border_are_compared_too(program, tmp_path):
     names = {"input_names": ("image",), "output_names": ("output",), "precision": "int8", "integer_io": True}
     artifact = write_artifact("tflite", program.program, tmp_path / "net.tflite", **names)

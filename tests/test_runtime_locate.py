@@ -9,15 +9,17 @@ import torch
 from offramp.export.artifact import Artifact
 from offramp.quant.capture import capture, to_program
 from offramp.quant.program import DEQUANTIZE, QUANTIZE
+from offramp.quant.quantize import quantize
 from offramp.runtime.locate import fused_into, locate
 from offramp.runtime.reference import program_values, run_reference
 from offramp.runtime.samples import Samples
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
-from small_networks import noise, quantized
+from small_networks import QUICK, noise, quantized
 
 SHAPE = (1, 3, 8, 8)
+SAMPLES_OF_INPUT = Samples({"input": noise((3, *SHAPE[1:])).numpy()}, None, "noise")
 SAMPLES = Samples({"x": noise((3, *SHAPE[1:])).numpy()}, None, "noise")
 
 
@@ -229,3 +231,12 @@ def test_codes_that_are_narrowed_for_one_reader_are_made_of_no_value_in_float():
     assert len(narrowed) == 7
     assert not any(map(fused_into, narrowed))
     assert [fused_into(source) for source in sources if source.name == "relu_3"] == [["linear_3"]]
+
+
+def test_values_have_the_program_s_names_where_an_input_is_named_like_a_builtin():
+    """`nn.Sequential` names its input `input`, which its module's graph calls otherwise."""
+    captured = capture(nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU()).eval(), (torch.zeros(SHAPE),), ("input",))
+    program = quantize(captured, [(noise(SHAPE),)], QUICK)
+    reference = run_reference(program.program, ("input",), program.output_names, SAMPLES_OF_INPUT)
+    first, *others = program_values(reference, next(iter(SAMPLES_OF_INPUT)))
+    assert first.name == "input" and "input_1" not in {value.name for value in others}
