@@ -59,8 +59,6 @@ def stored_tensors(program: ExportedProgram) -> dict[str, Tensor]:
 def add_constant(module: GraphModule, name: str, value: Tensor) -> str:
     """Registers `value` as a buffer under a free name close to `name` and returns that name."""
     base = name.replace(".", "_")
-    if base[:1].isdigit():  # of a bare Sequential; Core ML would give it a name of its own
-        base = f"layer_{base}"
     free, count = base, 1
     while hasattr(module, free):
         free, count = f"{base}_{count}", count + 1

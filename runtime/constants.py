@@ -1,5 +1,6 @@
 """Reads the integers back out of an artifact and holds them against the program, code by code."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -156,7 +157,9 @@ def _tflite(path: Path) -> _Stored:
 def _coreml(path: Path) -> _Stored:
     from .coreml_session import read_activation_scales, read_reals, read_weights
 
-    return _Stored(read_weights(path), dict(read_activation_scales(path)), read_reals(path))
+    # The converter puts this before a name that begins with a digit, as the weights of a bare Sequential do.
+    weights = {re.sub(r"^var_(?=\d)", "", name): tensor for name, tensor in read_weights(path).items()}
+    return _Stored(weights, dict(read_activation_scales(path)), read_reals(path))
 
 
 _READERS = {"onnx": _onnx, "tflite": _tflite, "coreml": _coreml}

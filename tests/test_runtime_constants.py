@@ -66,7 +66,7 @@ def test_constants_of_a_bare_sequential_keep_their_names(tmp_path, target):
         program, write_artifact(target, program.program, tmp_path / f"net{SUFFIX[target]}", **names)
     )
     assert check.holds and check.compared == check.identical == 4 + 4
-    assert sorted(program.constants()) == ["layer_0_bias", "layer_0_weight", "layer_3_bias", "layer_3_weight"]
+    assert sorted(program.constants()) == ["0_bias", "0_weight", "3_bias", "3_weight"]
 
 
 def test_scales_at_an_integer_border_are_compared_too(program, tmp_path):
