@@ -224,7 +224,9 @@ def test_unknown_system_lists_the_known_ones():
 
 
 def test_recipe_gathers_all_faults_in_one_error():
-    with pytest.raises(BadInput, match=r"adamw, sgd or muon, got adam; epochs must be above 0, got 0; .*ema .* got 1.5"):
+    with pytest.raises(
+        BadInput, match=r"adamw, sgd or muon, got adam; epochs must be above 0, got 0; .*ema .* got 1.5"
+    ):
         Recipe(optimizer="adam", epochs=0, ema=1.5)
 
 
