@@ -111,7 +111,7 @@ def netlist_of(
             "network": reference,
             "inputs": list(circuit.inputs),
             "outputs": list(circuit.outputs),
-            **_sizes(read),
+            **sizes_of(circuit.netlist, read.layers),
             "proofs": proofs,
             "files": rows,
             "evaluations_per_second": _timed(folder, rows, circuit, say) if options.measure else None,
@@ -259,10 +259,9 @@ def _run(method: str, netlist: Netlist, inputs: np.ndarray, results: np.ndarray)
     return _compared(method, inputs, evaluate(netlist, inputs) * 1.0, results * 1.0)
 
 
-def _sizes(read: _Read) -> dict[str, Any]:
-    """Neurons and weights before, gates after."""
-    rows = [layer.rows for layer in read.layers]
-    netlist = read.circuit.netlist
+def sizes_of(netlist: Netlist, layers: Sequence[Neurons]) -> dict[str, Any]:
+    """Neurons and weights before, None of each where there are none; gates after."""
+    rows = [layer.rows for layer in layers]
     return {
         "neurons": sum(map(len, rows)) if rows else None,
         "nonzero_weights": int(sum(np.count_nonzero(row[:, :-1]) for row in rows)) if rows else None,

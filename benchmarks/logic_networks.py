@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..c_compiler import compiler_version, runnable_kernels
 from ..devices.boards.host import describe_host
 from ..export.logic import evaluate, pack, plain_netlist, prove, read_program, unpack, write_netlist
 from ..export.logic.program import Reading
+from ..models.boolean_network import Sign
+from ..netlists import sizes_of
 from ..options import Options
 from ..pipeline import export_all, programs_of, trained_source
 from ..quant.scheme import Scheme
@@ -40,13 +42,6 @@ WIDTHS = ((6, 12, 12, 12, 6), (16, 32, 32, 16), (64, 256, 256, 64))
 SAMPLES = 4096  # of one call
 SUPPORT = 3  # weights of a random neuron, the constant's among them
 PRECISIONS = ("float32", "int8")
-
-
-class Sign(nn.Module):
-    """±1 of each sum."""
-
-    def forward(self, sums: Tensor) -> Tensor:
-        return torch.where(sums > 0, 1.0, -1.0)
 
 
 def random_source(widths: tuple[int, ...], seed: int = 0) -> Source:
@@ -71,23 +66,15 @@ def trained(name: str, folder: Path) -> Source:
     return trained_source(find_source(name), Options(runs=folder))
 
 
-def sizes_of(reading: Reading) -> dict[str, Any]:
-    """Neurons and weights, gates, and how they were proved to be the same."""
-    netlist, rows = reading.netlist, [layer.rows for layer in reading.layers]
+def figures_of(reading: Reading) -> dict[str, Any]:
+    """Sizes before and after, and how they were proved to be the same."""
+    netlist = reading.netlist
     before = plain_netlist(netlist.inputs, reading.layers, reading.inverse)
     assert before is not None
     proof = prove(netlist, before)
     assert proof.proved, f"{proof}"
-    return {
-        "inputs": netlist.inputs,
-        "outputs": len(netlist.outputs),
-        "neurons": sum(map(len, rows)),
-        "nonzero_weights": int(sum(np.count_nonzero(row[:, :-1]) for row in rows)),
-        "dense_macs": sum(row[:, :-1].size for row in rows),
-        "gates": netlist.gates,
-        "depth": netlist.depth,
-        "proof": proof.to_json(),
-    }
+    ports = {"inputs": netlist.inputs, "outputs": len(netlist.outputs)}
+    return {**ports, **sizes_of(netlist, reading.layers), "proof": proof.to_json()}
 
 
 def peer_call(path: Path, x: np.ndarray, wanted: np.ndarray) -> Callable[[], Any]:
@@ -128,7 +115,7 @@ def measure(source: Source, folder: Path, seconds: float) -> dict[str, Any]:
     latencies = measure_latency(calls, runs=20, seconds=seconds, warmup_seconds=0.1)
     rates = {name: evaluations(name, latency) for name, latency in latencies.items()}
     noisy = [name for name, latency in latencies.items() if latency.noisy]
-    return {"name": source.name, **sizes_of(reading), "evaluations_per_second": rates, "noisy": noisy}
+    return {"name": source.name, **figures_of(reading), "evaluations_per_second": rates, "noisy": noisy}
 
 
 def evaluations(name: str, latency: Latency) -> float:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...errors import BadInput
-from ...storage import atomic_path
-from ..artifact import Artifact, TensorSpec
+from ..artifact import Artifact
 from ..c.text import comment_safe
 from .circuit import Circuit
+from .circuit_file import write_text
 from .tables import implicants, used_operands
 
 _WIDTH = 100
@@ -19,16 +18,7 @@ def write_blif(circuit: Circuit, path: Path) -> Artifact:
     Raises:
         BadInput: the path ends otherwise, or cannot be written.
     """
-    path = Path(path)
-    if path.suffix != ".blif":
-        raise BadInput(f"{path}: give a path that ends in .blif")
-    with atomic_path(path) as beside:
-        beside.write_text(blif_text(circuit), encoding="utf-8")
-    netlist = circuit.netlist
-    inputs = (TensorSpec("in", (1, netlist.inputs), "bool"),)
-    outputs = (TensorSpec("out", (1, len(netlist.outputs)), "bool"),)
-    details = {"form": "blif", "gates": str(netlist.gates), "depth": str(netlist.depth)}
-    return Artifact("blif", "logic", path, inputs, outputs, {}, details)
+    return write_text(circuit, Path(path), "blif", ".blif", blif_text(circuit))
 
 
 def blif_text(circuit: Circuit) -> str:

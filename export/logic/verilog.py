@@ -8,11 +8,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...errors import BadInput
-from ...storage import atomic_path
-from ..artifact import Artifact, TensorSpec
+from ..artifact import Artifact
 from ..c.text import comment_safe
 from .circuit import Circuit, bits_of
+from .circuit_file import write_text
 from .kinds import verilog_of
 
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
@@ -41,16 +40,7 @@ def write_verilog(circuit: Circuit, path: Path) -> Artifact:
     Raises:
         BadInput: the path ends otherwise, or cannot be written.
     """
-    path = Path(path)
-    if path.suffix != ".v":
-        raise BadInput(f"{path}: give a path that ends in .v")
-    with atomic_path(path) as beside:
-        beside.write_text(verilog_text(circuit), encoding="utf-8")
-    netlist = circuit.netlist
-    inputs = (TensorSpec("in", (1, netlist.inputs), "bool"),)
-    outputs = (TensorSpec("out", (1, len(netlist.outputs)), "bool"),)
-    details = {"form": "verilog", "gates": str(netlist.gates), "depth": str(netlist.depth)}
-    return Artifact("verilog", "logic", path, inputs, outputs, {}, details)
+    return write_text(circuit, Path(path), "verilog", ".v", verilog_text(circuit))
 
 
 def verilog_text(circuit: Circuit) -> str:
