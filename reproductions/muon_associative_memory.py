@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from ..diagnostics.spectra import Spectrum, centred, peak_to_rms, spectrum_of
 from ..estimate import estimate_of, number_cell, percent_cell
 from ..models.associative_memory import GROUPS, RELATIONS, SUBJECT_EDGES
-from ..models.spectra import Spectrum, centred, peak_to_rms, spectrum_of
+from ..quant.threads import one_thread
 from . import Claim, Study, Table
 from ._muon_facts import BLOCKS, STEPS, train_transformers
 from ._muon_memory import (
@@ -33,7 +34,6 @@ from ._muon_theory import DESCENT, EXACT, ITERATED, SIGN, evenness, orthonormal
 from ._muon_theory import OPTIMIZERS as THEORIES
 from ._muon_training import ADAM, MUON, SGD
 from ._paired import above, below
-from ._trainings import on_one_thread
 
 KNOWN, ALPHA = 64, 1.0  # facts of the theory's memory, and their power law
 SMALLEST, ACCURACY, ENTROPY = "smallest probability", "accuracy", "entropy"
@@ -46,7 +46,7 @@ Evenness = Mapping[str, tuple[list[float], list[float]]]  # of random and of one
 Figures = Mapping[str, list[float]]
 
 
-@on_one_thread()
+@one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons.
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from offramp.diagnostics.spectra import TOP, centred, peak_to_rms, spectrum_of
 from offramp.errors import BadInput
-from offramp.models.spectra import TOP, centred, peak_to_rms, spectrum_of
 
 
 def test_a_matrix_of_rank_one_has_one_direction():
