@@ -32,6 +32,8 @@ def count_system(name: str) -> dict[str, int]:
 
 
 def _row(system: System, entry: dict[str, Any] | None) -> dict[str, Any]:
-    counts = {key: entry[key] for key in ("parameters", "macs")} if entry else count_system(system.name)
-    works = entry["works"] if entry else {}
+    entry = entry or {}
+    counted = "parameters" in entry  # a reproduction may be recorded before its networks are
+    counts = {key: entry[key] for key in ("parameters", "macs")} if counted else count_system(system.name)
+    works = entry.get("works", {})
     return {"name": system.name, "paper": system.paper, "task": system.task, **counts, "works": works}

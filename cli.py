@@ -140,7 +140,8 @@ def train(
         recipe = flags.recipe_of(system, epochs, optimizer, rate)
         run = train_source(find_source(system, options.seed), options, recipe, resume, device, chosen_rule)
         folder = options.runs / system
-    document = {"name": run.system, "run": str(folder), "rule": run.rule, "metrics": run.metrics}
+    about = {"name": run.system, "run": str(folder), "rule": run.rule}
+    document = {**about, "metrics": run.metrics, "converged": run.converged, "left": run.left}
     finish(document, as_json, screen.show_run)
     if not run.converged:
         sys.exit(1)

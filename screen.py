@@ -95,11 +95,10 @@ def show_systems(rows: Iterable[dict[str, Any]]) -> None:
 @literally
 def show_run(document: dict[str, Any]) -> None:
     """A training's last figures, and whether it arrived."""
-    metrics = document["metrics"]
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in document["metrics"].items())
     console.print(f"[bold]{document['run']}[/]  {figures}", soft_wrap=True)
-    if metrics.get("converged", 1.0) != 1.0:
-        left = " and ".join(f"{name} {metrics[name]:.3g}" for name in ("residual", "gap") if name in metrics)
+    if not document["converged"]:
+        left = " and ".join(f"{name} {value:.3g}" for name, value in document["left"].items())
         console.print(f"did not converge{f': {left}' if left else ''}; the run is marked", style="yellow")
 
 

@@ -65,6 +65,11 @@ class Run:
         """False where the training searched or relaxed, and did not arrive; `metrics` says how far off it was."""
         return self.metrics.get("converged", 1.0) == 1.0
 
+    @property
+    def left(self) -> dict[str, float]:
+        """What is left of a search or a relaxation at the end; nothing of other trainings."""
+        return {name: self.metrics[name] for name in _LEFT if name in self.metrics}
+
     def config(self) -> dict[str, Any]:
         """Everything but weights and figures, as plain values."""
         rule = {} if self.rule is None else {"rule": self.rule}

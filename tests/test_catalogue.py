@@ -25,3 +25,10 @@ def test_a_system_that_is_not_recorded_is_counted(monkeypatch):
     (row,) = (row for row in systems_table() if row["name"] == "ds_cnn")
     recorded = recorded_results()["ds_cnn"]
     assert (row["parameters"], row["macs"], row["works"]) == (recorded["parameters"], recorded["macs"], {})
+
+
+def test_a_system_of_which_only_the_reproduction_is_recorded_is_counted(monkeypatch):
+    recorded = recorded_results()
+    monkeypatch.setattr(catalogue, "recorded_results", lambda: recorded | {"ds_cnn": {"works": {"reproduce": True}}})
+    (row,) = (row for row in systems_table() if row["name"] == "ds_cnn")
+    assert (row["macs"], row["works"]) == (recorded["ds_cnn"]["macs"], {"reproduce": True})

@@ -34,6 +34,14 @@ def test_a_system_is_trained_by_the_rule_that_is_named_with_its_settings(tmp_pat
     assert document["metrics"]["accuracy"] > 0.5
 
 
+def test_a_search_that_did_not_arrive_is_kept_and_marked_and_ends_with_1(tmp_path):
+    arguments = ("train", "btf_adder", "--set", "iterations=2", "--rule", "reflect-reflect-relax", "--epochs", 1)
+    document = document_of(*arguments, "--runs", tmp_path, code=1)
+    assert document["converged"] is False and document["left"] == {"gap": document["metrics"]["gap"]}
+    assert (tmp_path / "btf_adder/trace.svg").is_file()
+    assert "did not converge: gap" in offramp(*arguments, "--runs", tmp_path, code=1)
+
+
 def test_an_optimizer_of_another_family_comes_with_its_usual_rate(tmp_path):
     document_of("train", "synapse_mlp", "--optimizer", "muon", "--epochs", 1, "--runs", tmp_path)
     config = (tmp_path / "synapse_mlp/config.json").read_text()
