@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..models.attacks import gaussian_noise
+from ..models.attacks import fgsm, gaussian_noise
 
 BACK, BOTH, HALF = "back-propagation", "bidirectional", "half bidirectional"
 NOISY, ADVERSARIAL = "noise in training", "FGSM in training"
@@ -194,9 +194,11 @@ def generation(generated: Tensor, images: Tensor) -> Tensor:
 
 def attacked(stack: Stack, images: Tensor, labels: Tensor) -> Tensor:
     """FGSM's images, (N, B, pixels)."""
-    watched = images.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(classification(stack.logits(watched), labels), watched)
-    return (images + REACH * slope.sign()).clamp(0, 1)
+
+    def scores(flat: Tensor) -> Tensor:
+        return stack.logits(flat.reshape(images.shape)).flatten(0, 1)
+
+    return fgsm(scores, images.flatten(0, 1), labels.flatten(), REACH).reshape(images.shape)
 
 
 def _taken_for(logits: Tensor, wanted: int) -> Tensor:

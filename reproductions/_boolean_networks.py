@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..models.boolean_network import Sign
+
+_SIGN = Sign()  # in training mode: straight through
 LOOKS = 50  # how often a training is looked at
 FINAL_RATE = 0.01  # where the cosine ends, as a share of the first rate
 
@@ -112,10 +115,7 @@ def _linear(layer: Tensor, values: Tensor) -> Tensor:
 
 
 def _hidden(sums: Tensor, kind: str) -> Tensor:
-    if kind == "tanh":
-        return sums.tanh()
-    clipped = functional.hardtanh(sums)
-    return torch.where(sums >= 0, 1.0, -1.0) + (clipped - clipped.detach())
+    return sums.tanh() if kind == "tanh" else _SIGN(sums)
 
 
 def _right(sums: Tensor, outputs: Tensor) -> Tensor:

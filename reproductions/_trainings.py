@@ -33,17 +33,6 @@ def two_threads() -> Iterator[Executor]:
         torch.set_num_threads(threads)
 
 
-@contextmanager
-def on_one_thread() -> Iterator[None]:
-    """One thread of PyTorch's inside; as a decorator, for a whole study of small networks."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def two_at_a_time(call: Callable[[Given], Found], values: Iterable[Given]) -> list[Found]:
     """What the call returns for each value, in their order.
 

@@ -20,6 +20,7 @@ from ..estimate import percent_cell
 from ..models.attacks import fgsm, gaussian_noise, pgd, uniform_noise, zero_slope_share
 from ..models.batches import size_of
 from ..models.data import load
+from ..quant.threads import one_thread
 from . import Claim, Study, Table
 from ._artifacts import run_on, ship, side_by_side
 from ._bidirectional_stacks import (
@@ -39,7 +40,7 @@ from ._bidirectional_stacks import (
     train_two_ways,
 )
 from ._paired import above, below
-from ._trainings import in_two_processes, on_one_thread
+from ._trainings import in_two_processes
 
 HIDDEN, FLAT, COMPETING = Form((64, 64, 10)), Form((64, 10)), Form((64, 128, 10), nn.ReLU)
 STEPS, STEPS_COMPETING = 2000, 1000
@@ -71,7 +72,7 @@ class Case:
     schedule: Schedule
 
 
-@on_one_thread()
+@one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons."""
     digits = digits_of(study.data or "digits")

@@ -22,11 +22,11 @@ from ..models.data import Data, InMemory
 from ..models.learning.boolean_search import Layers, evaluate_layers
 from ..models.learning.boolean_solving import Limits, Outcome, solve
 from ..models.learning.boolean_threshold import BooleanThreshold
+from ..quant.threads import one_thread
 from . import Claim, Study, Table
 from ._artifacts import run_on, ship
 from ._boolean_networks import Descent, descend
 from ._paired import above
-from ._trainings import on_one_thread
 
 STARTS = 3  # of each seed
 RATES = (0.003, 0.01, 0.03)
@@ -57,7 +57,7 @@ class Searched:
     rate: float
 
 
-@on_one_thread()
+@one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons.
 

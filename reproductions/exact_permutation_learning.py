@@ -15,9 +15,10 @@ from ..estimate import estimate_of, exactly, number_cell, share_of
 from ..models.exact_permutation import Ensemble, distil
 from ..models.ntk import APART, networks_needed, predict, share_decoded, thresholds
 from ..models.permuted_bits import every_input
+from ..quant.threads import one_thread
 from . import Claim, Study, Table
 from ._paired import above, below
-from ._trainings import on_one_thread, seeded
+from ._trainings import seeded
 
 BITS, WIDTH, NARROW = (6, 8), 1000, 20
 SIZES = (1, 2, 5, 10, 25, 50)  # networks of an ensemble
@@ -87,7 +88,7 @@ def descend(ensemble: Ensemble, inputs: Tensor, targets: Tensor) -> float:
     return off
 
 
-@on_one_thread()
+@one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons.
 

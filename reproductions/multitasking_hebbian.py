@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..estimate import exactly, number_cell, share_of
+from ..quant.threads import one_thread
 from . import Claim, Study, Table
 from ._exported_spins import CUES, QUALITIES, STEPS, exported_step
 from ._paired import above, below
@@ -25,7 +26,6 @@ from ._spins import (
     relax,
     thermal_overlaps,
 )
-from ._trainings import on_one_thread
 
 SPINS, MANY_SPINS, SWEEPS = 1000, 2000, 20
 FEW, MANY = 3, 6  # patterns
@@ -39,7 +39,7 @@ _ABOVE = "(the 95 % interval of the paired differences over the seeds is above {
 _BELOW = "(the 95 % interval of the paired differences over the seeds is below {:g})"
 
 
-@on_one_thread()
+@one_thread()
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons.
 
