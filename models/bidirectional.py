@@ -5,7 +5,6 @@ Pontes-Filho and Liwicki, "Bidirectional Learning for Robust Neural Networks", I
 reverse, for files with both directions; a network that ships as a classifier alone is the plain chain.
 """
 
-from collections import OrderedDict
 from functools import partial
 
 import torch
@@ -95,11 +94,6 @@ def strided_classifier(side: int = 16, channels: tuple[int, int] = (16, 32), uni
     )
 
 
-def named_classifier() -> nn.Module:
-    """`strided_classifier` under the path `layers`: Core ML's names of values cannot begin with a digit."""
-    return nn.Sequential(OrderedDict(layers=strided_classifier()))
-
-
 _SOURCE = "Pontes-Filho, Liwicki, Bidirectional Learning for Robust Neural Networks, IJCNN 2019, arXiv 1805.08006"
 _GREY = Preprocessing(1 / 255)  # 0 to 1, as the generated images
 _system = partial(
@@ -118,7 +112,7 @@ SYSTEMS = (
     ),
     _system(
         name="han_cnn",
-        build=named_classifier,
+        build=strided_classifier,
         input_shapes={"image": (1, 1, 16, 16)},
         recipe=Recipe(learning_rate=1e-3, weight_decay=0.0, epochs=20, label_smoothing=0.0, threads=1),
         rule=HybridAdversarial(),

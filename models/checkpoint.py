@@ -10,16 +10,14 @@ from torch import nn
 
 from ..errors import BadInput
 from .learning import Learner
-from .weights import read_tensors, under, write_tensors
+from .weights import prefixed, read_tensors, under, write_tensors
 
 FILE = "checkpoint.safetensors"
 
 
 def save_checkpoint(path: Path, module: nn.Module, learner: Learner, state: dict[str, Any]) -> None:
     """Writes all tensors, and `state` in the header, as one atomic file."""
-    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
-    tensors |= {f"learner.{name}": tensor for name, tensor in learner.tensors().items()}
-    write_tensors(path, tensors, state)
+    write_tensors(path, prefixed({"module": module.state_dict(), "learner": learner.tensors()}), state)
 
 
 def load_checkpoint(path: Path, module: nn.Module, learner: Learner, config: dict[str, Any]) -> dict[str, Any]:

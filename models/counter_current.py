@@ -6,6 +6,7 @@ channel; strided kernels mirrored by upsampling), the widths smaller, for digits
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -76,40 +77,24 @@ class Autoencoding(Reconstruction):
 _CHAIN = Recipe("sgd", 0.3, 0.0, 60, 64, 0.0, label_smoothing=0.0, threads=1)
 _FILTERS = Recipe(weight_decay=0.0, epochs=40, warmup_epochs=1.0, label_smoothing=0.0, threads=1)
 _SOURCE = "Kao, Hariharan, Counter-Current Learning, NeurIPS 2024, arXiv 2409.19841"
+_system = partial(System, paper="counter-current-learning", dataset="digits", source=_SOURCE, rule=CounterCurrent())
+_LARGE: dict[str, tuple[int, ...]] = {"image": (1, 1, 32, 32)}
 SYSTEMS = (
-    System(
+    _system(
         name="ccl_mlp",
-        paper="counter-current-learning",
         task="image-classification",
         build=Perceptron,
         input_shapes={"image": (1, 1, 8, 8)},
-        dataset="digits",
         recipe=_CHAIN,
-        source=_SOURCE,
-        rule=CounterCurrent(),
     ),
-    System(
-        name="ccl_cnn",
-        paper="counter-current-learning",
-        task="image-classification",
-        build=PooledNetwork,
-        input_shapes={"image": (1, 1, 32, 32)},
-        dataset="digits",
-        recipe=_FILTERS,
-        source=_SOURCE,
-        rule=CounterCurrent(),
-    ),
-    System(
+    _system(name="ccl_cnn", task="image-classification", build=PooledNetwork, input_shapes=_LARGE, recipe=_FILTERS),
+    _system(
         name="ccl_autoencoder",
-        paper="counter-current-learning",
         task="reconstruction",
         build=Autoencoder,
-        input_shapes={"image": (1, 1, 32, 32)},
+        input_shapes=_LARGE,
         output_names=("reconstruction",),
-        dataset="digits",
         recipe=_FILTERS,
-        source=_SOURCE,
         objective=Autoencoding(),
-        rule=CounterCurrent(),
     ),
 )

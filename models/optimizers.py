@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from .recipe import Recipe
 
 _MUON_MOMENTUM, _NEWTON_SCHULZ_STEPS = 0.95, 5
+_SECOND_MOMENT = 0.999
 
 
 class MuonAndAdamW:
@@ -22,7 +23,7 @@ class MuonAndAdamW:
         groups: AdamW's.
     """
 
-    def __init__(self, matrices: list[nn.Parameter], groups: list[dict[str, Any]], recipe: Recipe):
+    def __init__(self, matrices: list[nn.Parameter], groups: list[dict[str, Any]], recipe: Recipe, first_moment: float):
         self._matrices = matrices
         # Muon takes matrices only: these are views of the kernels' own memory.
         self._flat = [nn.Parameter(matrix.detach().view(len(matrix), -1)) for matrix in matrices]
@@ -34,7 +35,7 @@ class MuonAndAdamW:
             ns_steps=_NEWTON_SCHULZ_STEPS,
             adjust_lr_fn="match_rms_adamw",
         )
-        self.parts: tuple[Optimizer, ...] = (muon, torch.optim.AdamW(groups, lr=recipe.learning_rate))
+        self.parts: tuple[Optimizer, ...] = (muon, _adamw(groups, recipe, first_moment))
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -56,8 +57,12 @@ class MuonAndAdamW:
 Steps = Optimizer | MuonAndAdamW
 
 
-def make_optimizer(module: nn.Module, recipe: Recipe) -> Steps:
-    """AdamW, SGD with Nesterov momentum 0.9, or Muon. Weight decay spares every parameter that is a vector."""
+def make_optimizer(module: nn.Module, recipe: Recipe, first_moment: float = 0.9) -> Steps:
+    """AdamW, SGD with Nesterov momentum 0.9, or Muon. Weight decay spares every parameter that is a vector.
+
+    Args:
+        first_moment: how much of AdamW's running mean of gradients stays from step to step.
+    """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     by_muon = hidden_matrices(module) if recipe.optimizer == "muon" else []
     taken = set(map(id, by_muon))
@@ -70,8 +75,8 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> Steps:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
     if by_muon and groups:
-        return MuonAndAdamW(by_muon, groups, recipe)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        return MuonAndAdamW(by_muon, groups, recipe, first_moment)
+    return _adamw(groups, recipe, first_moment)
 
 
 def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
@@ -114,6 +119,10 @@ def restore_optimizer(optimizer: Steps, tensors: dict[str, Tensor]) -> None:
             if int(place) == number:
                 state.setdefault(int(index), {})[slot] = tensor
         part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+
+
+def _adamw(groups: list[dict[str, Any]], recipe: Recipe, first_moment: float) -> Optimizer:
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(first_moment, _SECOND_MOMENT))
 
 
 def _parts(optimizer: Steps) -> tuple[Optimizer, ...]:

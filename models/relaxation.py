@@ -6,6 +6,7 @@ of its neighbours, and its state goes a share of the way to its drive in each st
 nothing moves any more, the last layer's activity is read out.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import cos, prod, radians, sin
 from typing import Protocol, TypeVar, runtime_checkable
@@ -21,9 +22,8 @@ States = list[Tensor]
 """Of every layer, the one next to the input first; each (B, ...)."""
 
 
-@runtime_checkable
-class Relaxing(Protocol):
-    """What a learning rule asks of a module to nudge it.
+class Dynamics(Protocol):
+    """States that drive each other, from wherever they are.
 
     Attributes:
         damping: share of the way to its drive that a state goes in a step, above 0 and at most 1.
@@ -32,12 +32,6 @@ class Relaxing(Protocol):
 
     damping: float
     readout: nn.Linear
-
-    def given(self, samples: Tensor) -> Tensor:
-        """What the samples drive the first layer by, in every step the same."""
-
-    def start(self, given: Tensor) -> States:
-        """States to relax from."""
 
     def activity(self, state: Tensor) -> Tensor:
         """phi of one layer's state, value by value; differentiable in complex numbers."""
@@ -48,11 +42,22 @@ class Relaxing(Protocol):
     def step(self, states: Sequence[Tensor], given: Tensor, push: Tensor | None = None) -> States:
         """One step of all layers at once; `push` is further drive of the last layer."""
 
+
+@runtime_checkable
+class Relaxing(Dynamics, Protocol):
+    """What a learning rule asks of a module to nudge it."""
+
+    def given(self, samples: Tensor) -> Tensor:
+        """What the samples drive the first layer by, in every step the same."""
+
+    def start(self, given: Tensor) -> States:
+        """States to relax from."""
+
     def links(self) -> "Sequence[Link]":
         """Between each layer of states and the next: all that layers drive each other by."""
 
 
-class Link(nn.Module):
+class Link(nn.Module, ABC):
     """Two layers of states that drive each other.
 
     Attributes:
@@ -65,9 +70,9 @@ class Link(nn.Module):
     down: nn.Module
     above: tuple[int, ...]
 
+    @abstractmethod
     def weights(self) -> tuple[Tensor, Tensor]:
         """Weights of both ways in one shape: equal where each way is the other's transpose."""
-        raise NotImplementedError
 
 
 class DenseLink(Link):
@@ -181,8 +186,8 @@ def soft_ramp(z: Tensor) -> Tensor:
     return half * logistic(z) + (1 - half) * logistic(z - 2)
 
 
-def damped_step(network: Relaxing, states: Sequence[Tensor], given: Tensor, push: Tensor | None = None) -> States:
-    """One step of all layers at once, as `Relaxing.step` says it."""
+def damped_step(network: Dynamics, states: Sequence[Tensor], given: Tensor, push: Tensor | None = None) -> States:
+    """One step of all layers at once, as `Dynamics.step` says it."""
     drives = network.drives([network.activity(state) for state in states], given)
     if push is not None:
         drives[-1] = drives[-1] + push
@@ -190,7 +195,7 @@ def damped_step(network: Relaxing, states: Sequence[Tensor], given: Tensor, push
     return [(1 - share) * state + share * drive for state, drive in zip(states, drives)]
 
 
-def settle(network: Relaxing, states: Sequence[Tensor], given: Tensor, steps: int) -> States:
+def settle(network: Dynamics, states: Sequence[Tensor], given: Tensor, steps: int) -> States:
     """The free relaxation: so many steps."""
     found = list(states)
     for _ in range(steps):
@@ -198,7 +203,7 @@ def settle(network: Relaxing, states: Sequence[Tensor], given: Tensor, steps: in
     return found
 
 
-def residual(network: Relaxing, states: Sequence[Tensor], given: Tensor) -> Tensor:
+def residual(network: Dynamics, states: Sequence[Tensor], given: Tensor) -> Tensor:
     """How far states are from rest: the root mean square of H(phi(u)) - u over all units and samples, a scalar."""
     drives = network.drives([network.activity(state) for state in states], given)
     away = [(drive - state).flatten() for drive, state in zip(drives, states)]

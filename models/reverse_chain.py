@@ -5,13 +5,15 @@ and kernels are the chain's parameters themselves; biases and batch norms are th
 """
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import BadInput
+from .evaluation_mode import in_evaluation
+from .leaf_calls import LeafCall, leaf_calls
 
 Shape = tuple[int, ...]
 _MEND = "train it by back-propagation"
@@ -126,45 +128,21 @@ class TwoWay(nn.Module):
         return self.classifier(image), self.reverse(code).sigmoid()
 
 
-@dataclass
-class _Record:
-    """Calls as they come."""
-
-    calls: list[_Call] = field(default_factory=list)
-
-    def hook_for(self, name: str):
-        def hook(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
-            self.calls.append(_Call(name, layer, tuple(given[0].shape[1:]), tuple(made.shape[1:])))
-
-        return hook
-
-
 def _calls(chain: nn.Module, samples: Tensor, rule: str) -> list[_Call]:
     """The chain's layers in the order in which they are called, all of them known and nothing computed between."""
     leaves = [(name, layer) for name, layer in chain.named_modules() if not next(layer.children(), None)]
     for name, layer in leaves:
         _check_kind(name or "the network", layer, rule)
-    modes, record = [(layer, layer.training) for layer in chain.modules()], _Record()
-    hooks = [layer.register_forward_hook(record.hook_for(name)) for name, layer in leaves]
-    chain.eval()  # leaves norms as they are
-    try:
-        with torch.no_grad():
-            made = chain(samples)
-            for hook in hooks:
-                hook.remove()
-            _check_once(record.calls, rule)
-            is_row = _in_a_row(chain, record.calls, samples, made)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, mode in modes:
-            layer.training = mode
+    calls, made = leaf_calls(chain, samples)
+    _check_once(calls, rule)
+    with in_evaluation(chain), torch.no_grad():
+        is_row = _in_a_row(chain, calls, samples, made)
     if not is_row:
         raise BadInput(
             f"--rule {rule}: the network computes more than its layers one after the other (a skip connection, a "
             f"function between them, or tied weights), which has no way back; {_MEND}"
         )
-    return record.calls
+    return [_Call(c.name, c.layer, tuple(c.given.shape[1:]), tuple(c.made.shape[1:])) for c in calls]
 
 
 def _check_kind(name: str, layer: nn.Module, rule: str) -> None:
@@ -180,21 +158,21 @@ def _check_kind(name: str, layer: nn.Module, rule: str) -> None:
         )
 
 
-def _check_once(calls: list[_Call], rule: str) -> None:
+def _check_once(calls: list[LeafCall], rule: str) -> None:
     names = [call.name for call in calls]
     for name in names:
         if names.count(name) > 1:
             raise BadInput(f"--rule {rule}: {name} is called {names.count(name)} times in a pass; {_MEND}")
 
 
-def _in_a_row(chain: nn.Module, calls: list[_Call], samples: Tensor, made: Tensor) -> bool:
+def _in_a_row(chain: nn.Module, calls: list[LeafCall], samples: Tensor, made: Tensor) -> bool:
     """Whether the layers hold all parameters, each its own, and one after the other compute what the chain does."""
     held = [id(parameter) for call in calls for parameter in call.layer.parameters()]
     if sorted(held) != sorted(map(id, chain.parameters())):
         return False
     value = samples
     for call in calls:
-        if tuple(value.shape[1:]) != call.given:
+        if value.shape != call.given.shape:
             return False
         value = call.layer(value)
     return isinstance(made, Tensor) and torch.equal(value, made)

@@ -78,3 +78,13 @@ def quick_codes(monkeypatch) -> None:
 def damaged_dist(care_dist, tmp_path) -> Path:
     """A copy of `care_dist` that a test may damage."""
     return Path(shutil.copytree(care_dist, tmp_path / "care_xxs"))
+
+
+@pytest.fixture
+def double():
+    """float64 by default, for equations that are to hold to many digits."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

@@ -24,6 +24,12 @@ def test_preprocessing_reads_channels_from_the_last_dimension_of_other_inputs():
     torch.testing.assert_close(preprocessing.apply(torch.ones(5, 3)), torch.tensor([2.0, 1.0, 0.0]).expand(5, 3))
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 3, 3), (4, 2)])
+def test_scaled_values_come_back_from_the_networks_input(shape):
+    preprocessing, raw = Preprocessing(1 / 255, (0.5, 0.25), (0.5, 2.0)), 255 * torch.rand(shape)
+    assert torch.allclose(preprocessing.scaled(preprocessing.apply(raw)), raw / 255, atol=1e-6)
+
+
 def test_baked_preprocessing_gives_the_same_bits_and_exports():
     preprocessing = Preprocessing(1 / 255, (0.3, 0.4, 0.5), (0.2, 0.3, 0.4))
     module = nn.Conv2d(3, 4, 3).eval()

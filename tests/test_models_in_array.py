@@ -12,7 +12,6 @@ import torch
 from offramp.devices.synapse.catalogue import find_device
 from offramp.devices.synapse.perceptron import COUNTS, Learning
 from offramp.errors import BadInput
-from offramp.models.data import Data, InMemory, Preprocessing
 from offramp.models.distributed import Ranks
 from offramp.models.learning import Setup
 from offramp.models.learning.in_array import InArray
@@ -26,6 +25,7 @@ from offramp.models.training import train
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
+from small_stripes import Stopped, Stops, stripes
 from small_synapses import line_of, synapse
 
 FINE = synapse(pulses_up=200, pulses_down=200)
@@ -56,35 +56,6 @@ def setup(module: nn.Module, seed: int, steps: int) -> Setup:
 
 def system(build: Callable[[], nn.Module] = chain) -> System:
     return System("net", "", "image-classification", build, {"image": (1, 1, 4, 4)})
-
-
-def stripes(count: int = 48) -> Data:
-    """Bright columns, bright rows or neither, with noise."""
-    labels = torch.arange(count) % 3
-    wave = 200.0 * (torch.arange(4) % 2)
-    clean = torch.stack([wave.expand(4, 4), wave.reshape(4, 1).expand(4, 4), torch.full((4, 4), 40.0)])
-    noise = 55 * torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    images, half = clean[labels].unsqueeze(1) + noise, count // 2
-    parts = InMemory(images[:half], labels[:half]), InMemory(images[half:], labels[half:])
-    return Data("stripes", *parts, ("across", "down", "none"), Preprocessing(1 / 255))
-
-
-class Stopped(Exception):
-    """Somebody ended the training."""
-
-
-class Stops(InMemory):
-    """Ends the training when asked for its n-th batch."""
-
-    def __init__(self, dataset: InMemory, at: int):
-        super().__init__(dataset.samples, dataset.labels)
-        self.left = at
-
-    def batch(self, indices):
-        self.left -= 1
-        if not self.left:
-            raise Stopped
-        return super().batch(indices)
 
 
 def same_bits(first, second):

@@ -1,4 +1,4 @@
-"""Learning rules: chains of blocks, what crosses their borders, the rules on chains, and what rules ask of hardware."""
+"""Learning rules: chains of blocks, what crosses their borders, rules on chains, rules by name, and an early end."""
 
 import copy
 import sys
@@ -9,17 +9,13 @@ import pytest
 import torch
 from offramp.errors import BadInput
 from offramp.models.data import Data, InMemory, Preprocessing
-from offramp.models.learning import Learner, Setup, all_rules, find_rule
+from offramp.models.learning import Learner, all_rules, find_rule
 from offramp.models.learning.back_propagation import BackPropagation
 from offramp.models.learning.chain import chain_of
 from offramp.models.learning.counter_current import CounterCurrent
 from offramp.models.learning.feedback_alignment import FeedbackAlignment
-from offramp.models.learning.footprint import footprint
 from offramp.models.learning.opposite import Opposite, in_blocks
 from offramp.models.learning.target_propagation import TargetPropagation
-from offramp.models.objectives import Batch
-from offramp.models.objectives.classification import Classification
-from offramp.models.optimizers import MuonAndAdamW, hidden_matrices, make_optimizer, optimizer_tensors
 from offramp.models.recipe import Recipe
 from offramp.models.run import load_run
 from offramp.models.system import System, find_system
@@ -27,18 +23,10 @@ from offramp.models.training import train
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
+from small_chains import RECIPE, SPREAD, batch, images, perceptron, residual, setup
+from small_stripes import Stopped, Stops, stripes
 
-RECIPE = Recipe("sgd", 0.1, 0.0, 3, 8, 0.0, label_smoothing=0.0, threads=1)
 CHAINED = (CounterCurrent(), TargetPropagation(), FeedbackAlignment(), BackPropagation())
-
-
-class Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
-
-    def forward(self, x):
-        return torch.relu(x + self.norm(self.conv(x)))
 
 
 class Passed(nn.Module):
@@ -59,42 +47,6 @@ class Remembering(nn.Module):
 
     def forward(self, x):
         return self.last(self.cell(x[:, 0])[0][:, -1])
-
-
-def perceptron() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(16, 12, bias=False), nn.ELU(), nn.Linear(12, 9), nn.ELU(), nn.Linear(9, 3)
-    )
-
-
-def residual() -> nn.Sequential:
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), Residual(), Residual(), pool, nn.Linear(4, 3))
-
-
-def stripes(count: int = 48) -> Data:
-    """Bright columns, bright rows or neither, with noise."""
-    labels = torch.arange(count) % 3
-    wave = 200.0 * (torch.arange(4) % 2)
-    clean = torch.stack([wave.expand(4, 4), wave.reshape(4, 1).expand(4, 4), torch.full((4, 4), 40.0)])
-    noise = 55 * torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    images, half = clean[labels].unsqueeze(1) + noise, count // 2
-    parts = InMemory(images[:half], labels[:half]), InMemory(images[half:], labels[half:])
-    return Data("stripes", *parts, ("across", "down", "none"), Preprocessing(1 / 255, (0.3,), (0.3,)))
-
-
-def setup(module: nn.Module, recipe: Recipe = RECIPE, data: Data | None = None) -> Setup:
-    return Setup("net", "image-classification", module, Classification(), data or stripes(), recipe, 0, 10)
-
-
-def batch(recipe: Recipe = RECIPE, count: int = 8) -> Batch:
-    data = stripes()
-    raw, labels = data.train.batch(range(count))
-    return Batch(data.preprocessing.apply(raw), labels, recipe, torch.Generator().manual_seed(1))
-
-
-def images(count: int = 4) -> torch.Tensor:
-    return torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(2))
 
 
 # Chains
@@ -210,7 +162,13 @@ def test_signals_against_the_current_are_one_for_each_class_whatever_the_batch()
 
 
 def test_the_forward_network_alone_ships(tmp_path):
-    run = train(system(residual), stripes(), replace(RECIPE, epochs=1), tmp_path / "run", rule=CounterCurrent())
+    run = train(
+        system(residual),
+        stripes(preprocessing=SPREAD),
+        replace(RECIPE, epochs=1),
+        tmp_path / "run",
+        rule=CounterCurrent(),
+    )
     assert run.weights.keys() == residual().state_dict().keys()
     assert run.rule == {"name": "counter-current", "strength": 0.0, "spread": 0.1, "lead": 0.0}
 
@@ -226,32 +184,16 @@ def system(build) -> System:
 @pytest.mark.parametrize("rule", CHAINED, ids=lambda rule: rule.name)
 def test_every_rule_learns_the_stripes(tmp_path, build, rule):
     recipe = Recipe(learning_rate=0.02, epochs=40, batch_size=8, weight_decay=0.0, threads=1)
-    run = train(system(build), stripes(96), recipe, tmp_path / "run", rule=rule)
+    run = train(system(build), stripes(96, SPREAD), recipe, tmp_path / "run", rule=rule)
     assert run.metrics["accuracy"] > 0.85
     assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
-
-
-class Stopped(Exception):
-    """Somebody ended the training."""
-
-
-class Stops(InMemory):
-    def __init__(self, dataset: InMemory, at: int):
-        super().__init__(dataset.samples, dataset.labels)
-        self.left = at
-
-    def batch(self, indices):
-        self.left -= 1
-        if not self.left:
-            raise Stopped
-        return super().batch(indices)
 
 
 @pytest.mark.parametrize("rule", CHAINED, ids=lambda rule: rule.name)
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
 def test_a_training_that_was_cut_off_resumes_to_the_same_bits(tmp_path, rule, optimizer):
     recipe = replace(RECIPE, optimizer=optimizer, learning_rate=0.01, mixup=0.3, ema=0.5)
-    data = stripes()
+    data = stripes(preprocessing=SPREAD)
     at = 7 if isinstance(rule, FeedbackAlignment | BackPropagation) else 8  # chains read two samples first
     with pytest.raises(Stopped):
         train(system(residual), replace(data, train=Stops(data.train, at)), recipe, tmp_path / "run", 3, rule=rule)
@@ -298,7 +240,7 @@ def test_a_convolution_passes_back_by_its_fixed_weights_and_learns_as_ever():
 
 
 def test_layers_that_have_no_other_way_back_are_refused():
-    line = "cell is a GRU, which recurs; train it by back-propagation"
+    line = "cell is a GRU, which has no other way back than its own weights; train it by back-propagation"
     with pytest.raises(BadInput, match=f"^--rule feedback-alignment: {line}$"):
         FeedbackAlignment().learner(setup(Remembering()))
     with pytest.raises(BadInput, match=r"^--rule feedback-alignment: 0 is a Conv1d, which has no other way back"):
@@ -316,11 +258,11 @@ def test_with_one_hidden_value_targets_at_half_reach_are_gradient_descent():
 
 
 def test_classes_are_asked_for_where_signals_start_from_them():
-    data = replace(stripes(), labels=())
+    data = replace(stripes(preprocessing=SPREAD), labels=())
     with pytest.raises(BadInput, match="net gives neither scores for classes nor its input again, which the signals"):
         CounterCurrent().learner(setup(perceptron(), data=data))
     with pytest.raises(BadInput, match=r"net gives \(3,\), the data have 2 classes; give a network with a score"):
-        CounterCurrent().learner(setup(perceptron(), data=replace(stripes(), labels=("a", "b"))))
+        CounterCurrent().learner(setup(perceptron(), data=replace(stripes(preprocessing=SPREAD), labels=("a", "b"))))
 
 
 def test_an_opposite_restores_every_shape():
@@ -406,7 +348,7 @@ def test_a_training_ends_when_its_rule_has_nothing_left_to_learn(tmp_path):
     class Rule(Counted):
         pass
 
-    run = train(system(perceptron), stripes(), recipe, tmp_path / "run", rule=Rule())
+    run = train(system(perceptron), stripes(preprocessing=SPREAD), recipe, tmp_path / "run", rule=Rule())
     assert len(run.history) == 2  # of three batches each
     assert run.metrics["residual"] == 0.5 and run.converged
     assert "net: residual" in (tmp_path / "run/trace.svg").read_text()
@@ -417,88 +359,5 @@ def test_a_run_that_did_not_converge_is_marked(tmp_path):
     class Rule(Counted):
         enough = 99
 
-    run = train(system(perceptron), stripes(), RECIPE, tmp_path / "run", rule=Rule())
+    run = train(system(perceptron), stripes(preprocessing=SPREAD), RECIPE, tmp_path / "run", rule=Rule())
     assert len(run.history) == RECIPE.epochs and not run.converged
-
-
-# Muon
-
-
-def test_muon_takes_hidden_matrices_and_kernels_and_no_others():
-    module = nn.Sequential(
-        nn.Embedding(5, 4), nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.Linear(4, 6), nn.LayerNorm(6),
-        nn.Linear(6, 3),
-    )  # fmt: skip
-    taken = {id(parameter) for parameter in hidden_matrices(module)}
-    assert taken == {id(module[3].weight)}
-    deeper = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 3), nn.Linear(8, 3))
-    assert {id(p) for p in hidden_matrices(deeper)} == {id(deeper[0].weight), id(deeper[1].weight)}
-
-
-def test_a_muon_step_on_a_kernel_is_torchs_on_the_kernel_as_a_matrix():
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 3))
-    recipe = replace(RECIPE, optimizer="muon", weight_decay=0.1)
-    matrix = nn.Parameter(module[0].weight.detach().reshape(4, 27).clone())
-    alone = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
-    optimizer = make_optimizer(module, recipe)
-    assert isinstance(optimizer, MuonAndAdamW)
-    for step in range(3):
-        optimizer.zero_grad()
-        module(torch.rand(5, 3, 3, 3, generator=torch.Generator().manual_seed(step))).square().sum().backward()
-        matrix.grad = module[0].weight.grad.reshape(4, 27).clone()
-        optimizer.step()
-        alone.step()
-        assert torch.equal(module[0].weight.reshape(4, 27), matrix)
-
-
-def test_what_an_optimizer_keeps_comes_back():
-    for name in ("adamw", "sgd", "muon"):
-        torch.manual_seed(0)
-        module = residual()
-        optimizer = make_optimizer(module, replace(RECIPE, optimizer=name))
-        module(images()).square().sum().backward()
-        optimizer.step()
-        assert any(tensor.abs().max() > 0 for tensor in optimizer_tensors(optimizer).values())
-
-
-def test_a_network_without_hidden_matrices_is_adamws():
-    assert isinstance(make_optimizer(nn.Linear(4, 3), replace(RECIPE, optimizer="muon")), torch.optim.AdamW)
-
-
-# What a rule asks of hardware
-
-
-def measured(rule, module=None):
-    module = module or perceptron()
-    return footprint(module, rule.learner(setup(module)), batch(), 0.1)
-
-
-def test_macs_of_back_propagation_are_those_of_its_matrices():
-    """Forward 16 12 + 12 9 + 9 3; each gradient of weights as much again; of values for all but the first."""
-    found = measured(BackPropagation())
-    forward = 16 * 12 + 12 * 9 + 9 * 3
-    assert found.forward_macs == forward
-    assert found.matrix_macs == 2 * forward + 12 * 9 + 9 * 3
-    assert found.weights == 16 * 12 + 12 * 9 + 9 + 9 * 3 + 3
-
-
-def test_state_is_the_weights_and_what_the_optimizer_keeps_of_them():
-    assert measured(BackPropagation()).state_bits == pytest.approx(64, rel=0.01)  # and a count of steps
-    opposite = 3 * 9 + 9 * 12 + 12 * 16
-    weights = 16 * 12 + 12 * 9 + 9 + 9 * 3 + 3
-    assert measured(CounterCurrent()).state_bits == pytest.approx(64 * (1 + opposite / weights), rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("rule", "reads"),
-    [(BackPropagation(), True), (FeedbackAlignment(), False), (CounterCurrent(), False), (TargetPropagation(), True)],
-    ids=lambda value: getattr(value, "name", value),
-)
-def test_whether_the_networks_own_weights_are_read_backward(rule, reads):
-    """Target propagation reads the last layer's, for the target of the last hidden value."""
-    assert measured(rule).reads_weights_back is reads
-
-
-def test_a_rule_that_runs_nothing_backward_says_so():
-    module = perceptron()
-    assert footprint(module, Counts(3), batch(), 0.1).reads_weights_back is None

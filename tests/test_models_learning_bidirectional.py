@@ -1,7 +1,9 @@
 """`bidirectional`: both steps by closed form, moments of their own, the half variant, and what it refuses."""
 
 import copy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +25,9 @@ from offramp.models.training import train
 from torch import nn
 from torch.nn import functional
 
+sys.path.append(str(Path(__file__).parent))
+from small_stripes import Stopped, Stops, stripes
+
 RECIPE = Recipe("sgd", 0.1, 0.0, 3, 8, 0.0, label_smoothing=0.0, gradient_clip=0.0, threads=1)
 GREY = Preprocessing(1 / 255)
 
@@ -40,17 +45,6 @@ def strided() -> nn.Sequential:
 
 def two_way() -> TwoWay:
     return TwoWay(perceptron(), (1, 4, 4))
-
-
-def stripes(count: int = 48, preprocessing: Preprocessing = GREY) -> Data:
-    """Bright columns, bright rows or neither, with noise."""
-    labels = torch.arange(count) % 3
-    wave = 200.0 * (torch.arange(4) % 2)
-    clean = torch.stack([wave.expand(4, 4), wave.reshape(4, 1).expand(4, 4), torch.full((4, 4), 40.0)])
-    noise = 55 * torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    images, half = clean[labels].unsqueeze(1) + noise, count // 2
-    parts = InMemory(images[:half], labels[:half]), InMemory(images[half:], labels[half:])
-    return Data("stripes", *parts, ("across", "down", "none"), preprocessing)
 
 
 def setup(module: nn.Module, recipe: Recipe = RECIPE, data: Data | None = None, objective=None) -> Setup:
@@ -161,22 +155,6 @@ def test_of_a_plain_chain_the_classifier_alone_ships(tmp_path):
     run = train(system(perceptron), stripes(), RECIPE, tmp_path / "run", rule=Bidirectional())
     assert run.weights.keys() == perceptron().state_dict().keys()
     assert run.rule == {"name": "bidirectional", "generator_rate": 1.0, "share": 1.0, "biases": True}
-
-
-class Stopped(Exception):
-    """Somebody ended the training."""
-
-
-class Stops(InMemory):
-    def __init__(self, dataset: InMemory, at: int):
-        super().__init__(dataset.samples, dataset.labels)
-        self.left = at
-
-    def batch(self, indices):
-        self.left -= 1
-        if not self.left:
-            raise Stopped
-        return super().batch(indices)
 
 
 @pytest.mark.parametrize("build", [strided, two_way])

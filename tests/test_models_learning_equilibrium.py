@@ -1,7 +1,9 @@
 """Equilibrium propagation: what nudges and probes estimate, exact gradients, and trainings that go on to equal bits."""
 
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +13,6 @@ from offramp.models.equilibrium_propagation import equilibrium_cnn, equilibrium_
 from offramp.models.learning import Setup, all_rules, find_rule
 from offramp.models.learning.back_propagation import BackPropagation
 from offramp.models.learning.equilibrium import Equilibrium, local_loss
-from offramp.models.learning.equilibrium_condensed import at_rest
-from offramp.models.learning.equilibrium_response import (
-    Rest,
-)
 from offramp.models.objectives import Batch
 from offramp.models.objectives.classification import Classification
 from offramp.models.objectives.reconstruction import Reconstruction
@@ -23,7 +21,9 @@ from offramp.models.run import load_run
 from offramp.models.system import find_system
 from offramp.models.training import train
 from torch import nn
-from torch.nn import functional
+
+sys.path.append(str(Path(__file__).parent))
+from small_relaxations import resting
 
 RECIPE = Recipe(learning_rate=5e-3, weight_decay=0.0, epochs=1, batch_size=20, label_smoothing=0.0, threads=1)
 SHORT = Equilibrium(free_steps=10, nudged_steps=5)
@@ -47,21 +47,6 @@ def setup_of(module, data=None, objective=None, recipe=RECIPE, steps=3):
 def batch_of(data, count=20, recipe=RECIPE):
     samples, labels = data.train.batch(list(range(count)))
     return Batch(data.preprocessing.apply(samples), labels, recipe, torch.Generator().manual_seed(0))
-
-
-def resting(network, steps=60, count=20, side=4):
-    draws = torch.Generator().manual_seed(1)
-    samples = torch.rand(count, 1, side, side, generator=draws, dtype=torch.get_default_dtype())
-    wanted = functional.one_hot(torch.arange(count) % 4, 4).to(samples)
-    given = network.given(samples).detach()
-    return samples, at_rest(network, Rest(network.start(given), given, wanted), steps)
-
-
-@pytest.fixture
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 # The rule

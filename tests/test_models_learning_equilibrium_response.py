@@ -1,6 +1,8 @@
 """Responses of relaxing networks to nudges, exact ones, and homeostasis: estimates against what they estimate."""
 
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,22 +20,10 @@ from offramp.models.learning.equilibrium_response import (
 from torch import nn
 from torch.nn import functional
 
+sys.path.append(str(Path(__file__).parent))
+from small_relaxations import resting
+
 small = partial(equilibrium_mlp, widths=(16, 12, 10, 8), classes=4)
-
-
-def resting(network, steps=60, count=20, side=4):
-    draws = torch.Generator().manual_seed(1)
-    samples = torch.rand(count, 1, side, side, generator=draws, dtype=torch.get_default_dtype())
-    wanted = functional.one_hot(torch.arange(count) % 4, 4).to(samples)
-    given = network.given(samples).detach()
-    return samples, at_rest(network, Rest(network.start(given), given, wanted), steps)
-
-
-@pytest.fixture
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 class Toy:

@@ -1,13 +1,14 @@
 """`hybrid-adversarial`: its three steps, who changes what, and trainings that go on where they were cut off."""
 
 import copy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from offramp.errors import BadInput
 from offramp.models.bidirectional import strided_classifier
-from offramp.models.data import Data, InMemory, Preprocessing
 from offramp.models.learning import Setup
 from offramp.models.learning.back_propagation import BackPropagation
 from offramp.models.learning.hybrid_adversarial import HybridAdversarial, discriminator_like
@@ -18,6 +19,9 @@ from offramp.models.system import System
 from offramp.models.training import train
 from torch import nn
 from torch.nn import functional
+
+sys.path.append(str(Path(__file__).parent))
+from small_stripes import Stopped, Stops, stripes
 
 RECIPE = Recipe("adamw", 0.01, 0.0, 3, 8, 0.0, label_smoothing=0.0, gradient_clip=0.0, threads=1)
 
@@ -30,17 +34,6 @@ def strided() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 4, 4, 2, 1, bias=False), nn.BatchNorm2d(4), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(16, 3)
     )
-
-
-def stripes(count: int = 48) -> Data:
-    """Bright columns, bright rows or neither, with noise."""
-    labels = torch.arange(count) % 3
-    wave = 200.0 * (torch.arange(4) % 2)
-    clean = torch.stack([wave.expand(4, 4), wave.reshape(4, 1).expand(4, 4), torch.full((4, 4), 40.0)])
-    noise = 55 * torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    images, half = clean[labels].unsqueeze(1) + noise, count // 2
-    parts = InMemory(images[:half], labels[:half]), InMemory(images[half:], labels[half:])
-    return Data("stripes", *parts, ("across", "down", "none"), Preprocessing(1 / 255))
 
 
 def setup(module: nn.Module, recipe: Recipe = RECIPE) -> Setup:
@@ -129,22 +122,6 @@ def test_it_learns_the_stripes_and_the_classifier_alone_ships(tmp_path, build):
     run = train(system(build), stripes(96), recipe, tmp_path / "run", rule=HybridAdversarial(generator_rate=0.2))
     assert run.metrics["accuracy"] > 0.9
     assert run.weights.keys() == build().state_dict().keys()
-
-
-class Stopped(Exception):
-    """Somebody ended the training."""
-
-
-class Stops(InMemory):
-    def __init__(self, dataset: InMemory, at: int):
-        super().__init__(dataset.samples, dataset.labels)
-        self.left = at
-
-    def batch(self, indices):
-        self.left -= 1
-        if not self.left:
-            raise Stopped
-        return super().batch(indices)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])

@@ -39,6 +39,11 @@ class Preprocessing:
         mean, std = (torch.tensor(values, device=raw.device) for values in (self.mean, self.std))
         return _normalise(raw.float(), self.scale, mean, std)
 
+    def scaled(self, samples: Tensor) -> Tensor:
+        """Back from the network's input to `raw * scale`: `x std + mean`."""
+        mean, std = _by_channel(samples, *(torch.tensor(v, device=samples.device) for v in (self.mean, self.std)))
+        return samples * std + mean
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` gives the equal preprocessing back."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
@@ -74,6 +79,12 @@ class Preprocessed(nn.Module):
 
 
 def _normalise(raw: Tensor, scale: float, mean: Tensor, std: Tensor) -> Tensor:
-    if raw.dim() == 4:
-        mean, std = mean.reshape(1, -1, 1, 1), std.reshape(1, -1, 1, 1)
+    mean, std = _by_channel(raw, mean, std)
     return (raw * scale - mean) / std
+
+
+def _by_channel(samples: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """In the shape that goes with samples."""
+    if samples.dim() == 4:
+        return mean.reshape(1, -1, 1, 1), std.reshape(1, -1, 1, 1)
+    return mean, std

@@ -55,6 +55,17 @@ class Setup:
     teacher: nn.Module | None = None
     perturbation: Perturbation | None = None
 
+    def refuse_companion(self, rule: str) -> None:
+        """For rules that change the network alone.
+
+        Raises:
+            BadInput: the objective trains something beside the network.
+        """
+        if self.objective.companion(self.module, self.data) is not None:
+            raise BadInput(
+                f"--rule {rule}: {self.name} trains class vectors or the like too; train it by back-propagation"
+            )
+
 
 class Learner(ABC):
     """One network in the course of its training."""

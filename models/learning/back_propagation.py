@@ -9,9 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ...errors import BadInput
 from ..objectives import Batch, in_tuple
-from ..weights import under
-from . import Learner, LearningRule, Setup
-from .descent import Descent
+from . import LearningRule, Setup
+from .descent import Descent, DescentLearner
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class BackPropagation(LearningRule):
         return BackPropagationLearner(setup)
 
 
-class BackPropagationLearner(Learner):
+class BackPropagationLearner(DescentLearner):
     """Descent along the loss's gradients, of the network and what the objective trains beside it."""
 
     def __init__(self, setup: Setup):
@@ -37,21 +36,22 @@ class BackPropagationLearner(Learner):
             raise BadInput(f"{setup.ranks.world} processes: {setup.name} trains in one; start it without torchrun")
         # What the optimizer changes; a run keeps the network alone.
         whole = setup.module if self._companion is None else nn.ModuleList([setup.module, self._companion])
-        self._whole = whole.to(setup.ranks.device).train()
+        whole.to(setup.ranks.device).train()
         self._teacher = setup.teacher if setup.recipe.distillation else None
         if self._teacher is not None:
             self._teacher = self._teacher.to(setup.ranks.device).eval()
         several = setup.ranks.world > 1
         self._replica: nn.Module = DistributedDataParallel(setup.module) if several else setup.module
-        self._descent = Descent({"whole": self._whole}, setup.recipe, setup.module)
+        beside = {} if self._companion is None else {"companion": self._companion}
+        super().__init__(Descent({"whole": whole}, setup.recipe, setup.module), beside)
         self._perturbation, self._steps = setup.perturbation, 0
 
     def learn(self, batch: Batch, rate: float) -> float:
-        self._descent.begin(rate)
+        self.descent.begin(rate)
         with self._perturbation.chip(self._module, self._steps) if self._perturbation else nullcontext():
             loss = self._loss(batch)
             loss.backward()
-        self._descent.step()
+        self.descent.step()
         self._steps += 1
         return loss.item()
 
@@ -66,19 +66,12 @@ class BackPropagationLearner(Learner):
         return (1 - share) * outcome.loss + share * distance
 
     def tensors(self) -> dict[str, Tensor]:
-        """The descent's, the companion's, and the count of steps."""
-        companion = {} if self._companion is None else self._companion.state_dict()
-        named = {f"companion.{name}": tensor for name, tensor in companion.items()}
-        return {**self._descent.tensors(), **named, "steps": torch.tensor(self._steps)}
+        """The count of steps too, by which chips are drawn."""
+        return {**super().tensors(), "steps": torch.tensor(self._steps)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        self._descent.restore(tensors)
+        super().restore(tensors)
         self._steps = int(tensors["steps"])
-        if self._companion is not None:
-            self._companion.load_state_dict(under(tensors, "companion."))
-
-    def average(self) -> nn.Module | None:
-        return self._descent.average()
 
 
 RULES = (BackPropagation,)

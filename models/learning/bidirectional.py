@@ -7,8 +7,7 @@ itself, mean over pixels, changes W and c. Biases c and batch norms of the way b
 the network is a `TwoWay`, which ships both directions.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from ..data import Preprocessing
 from ..objectives import Batch
 from ..objectives.classification import Classification, cross_entropy
 from ..reverse_chain import Reverse, TwoWay
-from ..weights import under
+from ..weights import prefixed, under
 from . import Learner, LearningRule, Setup
 from .chain import first_samples
 from .descent import Descent
@@ -29,8 +28,8 @@ _SLACK = 1e-3  # of pixels beyond 0 and 1
 
 
 @dataclass(frozen=True)
-class Bidirectional(LearningRule):
-    """A step of classification and a step of generation for each batch.
+class BothWays(LearningRule):
+    """Settings of rules that train one set of weights in both directions.
 
     Attributes:
         generator_rate: the generation's learning rate, as a multiple of the classification's.
@@ -39,7 +38,6 @@ class Bidirectional(LearningRule):
         biases: whether the way back has biases of its own.
     """
 
-    name = "bidirectional"
     source = "Pontes-Filho, Liwicki, Bidirectional Learning for Robust Neural Networks, IJCNN 2019, arXiv 1805.08006"
     trains = "classifiers that are chains of Linear and Conv2d layers, activations and batch norms, of one input"
 
@@ -48,7 +46,16 @@ class Bidirectional(LearningRule):
     biases: bool = True
 
     def __post_init__(self) -> None:
-        check_rate_and_share(self.name, self.generator_rate, self.share)
+        if not self.generator_rate > 0:
+            raise BadInput(f"--rule {self.name}: generator_rate must be above 0, got {self.generator_rate:g}")
+        if not 0 <= self.share <= 1:
+            raise BadInput(f"--rule {self.name}: share must be from 0 to 1, got {self.share:g}")
+
+
+class Bidirectional(BothWays):
+    """A step of classification and a step of generation for each batch."""
+
+    name = "bidirectional"
 
     def learner(self, setup: Setup) -> "BidirectionalLearner":
         """Takes on a classifier, alone or as part of a `TwoWay`.
@@ -67,14 +74,14 @@ class BidirectionalLearner(Learner):
         self.ways = two_ways(setup, rule.name, rule.biases)
         self._preprocessing = setup.data.preprocessing
         self._classify = Descent({"forward": self.ways.classifier}, setup.recipe, setup.module)
-        self._generate = Descent({"reverse": self.ways.reverse}, replace(setup.recipe, ema=0.0), setup.module)
+        self._generate = Descent({"reverse": self.ways.reverse}, setup.recipe, None)
         self._rate, self._until, self._steps = rule.generator_rate, rule.share * setup.steps, 0
 
     def learn(self, batch: Batch, rate: float) -> float:
         """Both steps; the loss is the classification's."""
-        loss = stepped(self._classify, rate, lambda: classification_loss(self.ways.classifier, batch))
+        loss = self._classify.down(rate, lambda: classification_loss(self.ways.classifier, batch))
         if self._steps < self._until:
-            stepped(self._generate, rate * self._rate, lambda: self.generation_loss(batch))
+            self._generate.down(rate * self._rate, lambda: self.generation_loss(batch))
         self._steps += 1
         return loss
 
@@ -88,8 +95,7 @@ class BidirectionalLearner(Learner):
     def tensors(self) -> dict[str, Tensor]:
         """Both optimizers' slots, the count of steps, and what of the reverse the network does not hold."""
         parts = {"classify": self._classify.tensors(), "generate": self._generate.tensors(), "reverse": self.ways.own()}
-        named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
-        return {**named, "steps": torch.tensor(self._steps)}
+        return {**prefixed(parts), "steps": torch.tensor(self._steps)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         self._classify.restore(under(tensors, "classify."))
@@ -148,27 +154,6 @@ def two_ways(setup: Setup, rule: str, biases: bool) -> Ways:
     return Ways(classifier, reverse, classes, isinstance(module, TwoWay))
 
 
-def check_rate_and_share(rule: str, generator_rate: float, share: float) -> None:
-    """For the settings of rules that go both ways.
-
-    Raises:
-        BadInput: the rate is not above 0, or the share not from 0 to 1.
-    """
-    if not generator_rate > 0:
-        raise BadInput(f"--rule {rule}: generator_rate must be above 0, got {generator_rate:g}")
-    if not 0 <= share <= 1:
-        raise BadInput(f"--rule {rule}: share must be from 0 to 1, got {share:g}")
-
-
-def stepped(descent: Descent, rate: float, loss_of: Callable[[], Tensor]) -> float:
-    """One step down a loss; returns the loss before."""
-    descent.begin(rate)
-    loss = loss_of()
-    loss.backward()
-    descent.step()
-    return loss.item()
-
-
 def classification_loss(classifier: nn.Module, batch: Batch) -> Tensor:
     """Cross-entropy, with the recipe's label smoothing and mixup."""
     samples, recipe = batch.samples, batch.recipe
@@ -180,17 +165,12 @@ def classification_loss(classifier: nn.Module, batch: Batch) -> Tensor:
 
 
 def pixels_of(samples: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Preprocessed samples as pixels from 0 to 1: `x std + mean`, which is the raw value times `scale`."""
-    mean, std = (torch.tensor(values, device=samples.device) for values in (preprocessing.mean, preprocessing.std))
-    if samples.ndim == 4:
-        mean, std = mean.reshape(1, -1, 1, 1), std.reshape(1, -1, 1, 1)
-    return (samples * std + mean).clamp(0, 1)
+    """Preprocessed samples as pixels from 0 to 1: without the mean and spread, raw values times `scale`."""
+    return preprocessing.scaled(samples).clamp(0, 1)
 
 
 def _check_pixels(samples: Tensor, setup: Setup, rule: str) -> None:
-    plain = Preprocessing(1.0, setup.data.preprocessing.mean, setup.data.preprocessing.std)
-    shifted = Preprocessing(1.0, tuple(-m / s for m, s in zip(plain.mean, plain.std)), tuple(1 / s for s in plain.std))
-    values = shifted.apply(samples)
+    values = setup.data.preprocessing.scaled(samples)
     least, most = values.min().item(), values.max().item()
     if least < -_SLACK or most > 1 + _SLACK:
         raise BadInput(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...errors import BadInput
 from ..batches import each, in_order, read_batches, size_of
 from ..boolean_network import Sign
+from ..leaf_calls import leaf_calls
 from ..objectives import Batch
 from . import Learner, LearningRule, Setup
 from .boolean_projections import start, table_of
@@ -175,23 +176,13 @@ def _chain(module: nn.Module) -> list[nn.Linear]:
 
 def _check_wiring(module: nn.Module, samples: Tensor) -> None:
     """Raises BadInput where a layer takes anything but what the one before it gave, or is called again."""
-    leaves = [leaf for leaf in module.modules() if not list(leaf.children())]
-    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
-
-    def follow(leaf: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-        calls.append((leaf, given[0] if given else out, out))
-
-    hooks = [leaf.register_forward_hook(follow) for leaf in leaves]
-    try:
-        with torch.no_grad():
-            last = module(samples[:64].float())
-    finally:
-        for hook in hooks:
-            hook.remove()
-    passed = [samples[:64].float(), *(out for _, _, out in calls)]
-    taken = [*(given for _, given, _ in calls), last]
+    given = samples[:64].float()
+    calls, last = leaf_calls(module, given)
+    passed, taken = [given, *(call.made for call in calls)], [*(call.given for call in calls), last]
     in_turn = all(isinstance(x, Tensor) and torch.equal(y.flatten(1), x.flatten(1)) for x, y in zip(taken, passed))
-    if not in_turn or [leaf for leaf, _, _ in calls] != leaves:
+    if not in_turn or [call.layer for call in calls] != [
+        leaf for leaf in module.modules() if not list(leaf.children())
+    ]:
         raise BadInput(
             f"{type(module).__name__} is wired otherwise than its layers follow one another: {_MEND}; train it by "
             "back-propagation"

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import BadInput
 from ..batches import read_batches, size_of
+from ..evaluation_mode import in_evaluation
 from . import Setup
 
 _MEND = "train it by back-propagation"
@@ -98,13 +99,9 @@ def _matrices(module: nn.Module) -> set[str]:
 
 def _shapes(traced: fx.GraphModule, samples: Tensor) -> dict[fx.Node, tuple[int, ...]]:
     """Of every value that is a tensor, from one pass in evaluation mode, which leaves norms as they are."""
-    modes = [(layer, layer.training) for layer in traced.modules()]
-    traced.eval()
     watched = _Shapes(traced)
-    with torch.no_grad():
+    with in_evaluation(traced), torch.no_grad():
         watched.run(samples)
-    for layer, mode in modes:
-        layer.training = mode
     return watched.found
 
 

@@ -16,11 +16,10 @@ from ..augment import Mixture, draw_mixture
 from ..objectives import Batch
 from ..objectives.classification import cross_entropy
 from ..objectives.reconstruction import Reconstruction
-from ..weights import under
-from . import Learner, LearningRule, Setup
+from . import LearningRule, Setup
 from .chain import Block, chain_of, first_samples
 from .counter_signals import ClassSignals, Signals, TargetSignals
-from .descent import Descent
+from .descent import Descent, DescentLearner
 from .opposite import Opposite, in_blocks
 
 
@@ -30,12 +29,10 @@ class CounterCurrent(LearningRule):
 
     Attributes:
         strength: of the losses between blocks; 0 takes 0.5 for vectors, as the paper, 1 for autoencoders, as the
-            paper, and 4 for maps. The paper's 1 for maps, with a spread of 0.5, learns several times more slowly on
-            residual networks with batch norms.
+            paper, and 4 for maps, where the paper has 1 and a spread of 0.5 (docs/log.md says why).
         spread: of the loss that draws samples apart from each other, and classes likewise; for maps only.
         lead: of autoencoders, how strongly the half that leads is drawn to the one that follows. The paper draws both
-            alike (1), from first weights of the followers near 0; on small digits values and signals then become the
-            same constants. At 0 the halves that lead keep their first weights.
+            alike (1), from first weights of the followers near 0. At 0 the halves that lead keep their first weights.
     """
 
     name = "counter-current"
@@ -60,7 +57,7 @@ class CounterCurrent(LearningRule):
         return CounterCurrentLearner(setup, self)
 
 
-class CounterCurrentLearner(Learner):
+class CounterCurrentLearner(DescentLearner):
     """A chain, its opposite, and the local losses between them."""
 
     def __init__(self, setup: Setup, rule: CounterCurrent):
@@ -72,13 +69,14 @@ class CounterCurrentLearner(Learner):
             for weights in self.opposite.parameters():
                 nn.init.orthogonal_(weights)  # what a sample's signals say of it must not fade on their way
         self._recipe, self._classifies = setup.recipe, setup.objective.classes
-        self._descent = Descent({"forward": setup.module, "opposite": self.opposite}, setup.recipe, setup.module)
+        parts = {"forward": setup.module, "opposite": self.opposite}
+        super().__init__(Descent(parts, setup.recipe, setup.module), {"opposite": self.opposite})
 
     def learn(self, batch: Batch, rate: float) -> float:
-        self._descent.begin(rate)
+        self.descent.begin(rate)
         losses = self.losses(batch)
         torch.stack(losses).sum().backward()
-        self._descent.step()
+        self.descent.step()
         return losses[-1].item()
 
     def losses(self, batch: Batch) -> list[Tensor]:
@@ -101,20 +99,6 @@ class CounterCurrentLearner(Learner):
         if self._classifies:
             return cross_entropy(outputs, batch.targets, self._recipe.label_smoothing, mixture)
         return self._signals.distance(len(self.blocks), outputs, wanted, batch.targets, mixture)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The opposite's weights, and the descent's."""
-        return {
-            **{f"opposite.{name}": tensor for name, tensor in self.opposite.state_dict().items()},
-            **self._descent.tensors(),
-        }
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        self.opposite.load_state_dict(under(tensors, "opposite."))
-        self._descent.restore(tensors)
-
-    def average(self) -> nn.Module | None:
-        return self._descent.average()
 
 
 def _signals(setup: Setup, rule: CounterCurrent, blocks: list[Block], samples: Tensor) -> Signals:

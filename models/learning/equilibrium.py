@@ -17,8 +17,8 @@ from ...errors import BadInput, OfframpError
 from ..augment import draw_mixture
 from ..objectives import Batch
 from ..relaxation import Relaxing, States, residual
-from . import Learner, LearningRule, Setup
-from .descent import Descent
+from . import LearningRule, Setup
+from .descent import Descent, DescentLearner
 from .equilibrium_condensed import answer_of, at_rest
 from .equilibrium_homeostasis import penalty
 from .equilibrium_response import Rest, adjoint_response, nudged_response
@@ -87,19 +87,19 @@ class Equilibrium(LearningRule):
         return EquilibriumLearner(setup, self, setup.module)
 
 
-class EquilibriumLearner(Learner):
+class EquilibriumLearner(DescentLearner):
     """A relaxing network, its descent, and how far from rest its free relaxations ended lately."""
 
     def __init__(self, setup: Setup, rule: Equilibrium, network: Relaxing):
         assert isinstance(network, nn.Module)
         self.network: Relaxing = network
         self._module, self._rule, self._name, self._recipe = network, rule, setup.name, setup.recipe
-        self._descent = Descent({"network": network}, setup.recipe, network)
+        super().__init__(Descent({"network": network}, setup.recipe, network), {})
         self._residuals: deque[float] = deque(maxlen=max(1, setup.steps // setup.recipe.epochs))
         self._last: tuple[Tensor, Tensor] | None = None
 
     def learn(self, batch: Batch, rate: float) -> float:
-        self._descent.begin(rate)
+        self.descent.begin(rate)
         samples, wanted = self._wanted(batch)
         rest = self.rest(samples, wanted)
         self._residuals.append(residual(self.network, rest.states, rest.given).item())
@@ -108,7 +108,7 @@ class EquilibriumLearner(Learner):
         if self._rule.homeostasis:
             total = total + self._rule.homeostasis * self._penalty(rest, batch.draws)
         total.backward()
-        self._descent.step()
+        self.descent.step()
         self._last = samples, wanted
         return loss.item()
 
@@ -196,15 +196,6 @@ class EquilibriumLearner(Learner):
             gradient_of(self.network, samples, ours, self.response(ours)),
             gradient_of(self.network, samples, settled, exact),
         )
-
-    def tensors(self) -> dict[str, Tensor]:
-        return self._descent.tensors()
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        self._descent.restore(tensors)
-
-    def average(self) -> nn.Module | None:
-        return self._descent.average()
 
 
 def local_loss(network: Relaxing, samples: Tensor, rest: Rest, response: States) -> Tensor:

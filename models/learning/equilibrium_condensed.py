@@ -7,7 +7,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from ..relaxation import DenseLink, Relaxing, States, settle
+from ..relaxation import DenseLink, Dynamics, Relaxing, States, settle
 from .equilibrium_response import Rest
 
 
@@ -18,7 +18,7 @@ def at_rest(network: Relaxing, rest: Rest, steps: int) -> Rest:
 
 
 @torch.no_grad()
-def answer_of(network: Relaxing, rest: Rest, call: Callable[[Relaxing, Rest], States]) -> States:
+def answer_of(network: Relaxing, rest: Rest, call: Callable[[Dynamics, Rest], States]) -> States:
     """What a function of a network and a batch gives for every layer; it may be asked about the condensed network."""
     links = network.links()
     if rest.given.ndim != 2 or not all(isinstance(link, DenseLink) for link in links):
@@ -29,7 +29,7 @@ def answer_of(network: Relaxing, rest: Rest, call: Callable[[Relaxing, Rest], St
 
 
 class _Condensed:
-    """`Relaxing`: all layers' units side by side in one, (B, units), of which the readout reads the last layer's.
+    """`Dynamics`: all layers' units side by side in one, (B, units), of which the readout reads the last layer's.
 
     What is given holds the biases as well.
     """
@@ -57,12 +57,6 @@ class _Condensed:
     def padded(self, given: Tensor) -> Tensor:
         return nn.functional.pad(given, (0, sum(self.widths[1:]))) + self._biases
 
-    def given(self, samples: Tensor) -> Tensor:
-        raise NotImplementedError("made from what another network is given")
-
-    def start(self, given: Tensor) -> States:
-        raise NotImplementedError("goes on from where another network is")
-
     def drives(self, activities: Sequence[Tensor], given: Tensor) -> States:
         return [self._moved(activities[0]) + given]
 
@@ -76,6 +70,3 @@ class _Condensed:
 
     def _moved(self, activity: Tensor) -> Tensor:
         return activity @ self._matrix.T.to(activity.dtype)
-
-    def links(self) -> Sequence[DenseLink]:
-        raise NotImplementedError("holds all links in one matrix")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp
 
-from ..relaxation import Relaxing, States
+from ..relaxation import Dynamics, States
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Rest:
     wanted: Tensor
 
 
-def pull(network: Relaxing, activity: Tensor, wanted: Tensor) -> Tensor:
+def pull(network: Dynamics, activity: Tensor, wanted: Tensor) -> Tensor:
     """dL/da of the last layer's activity (B, ...), real or complex, L the cross-entropy of each sample."""
     weight, bias = network.readout.weight.detach(), network.readout.bias.detach()
     logits = activity.flatten(1) @ weight.T.to(activity.dtype) + bias
@@ -46,7 +46,7 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def nudged_response(network: Relaxing, rest: Rest, nudge: float, points: int, steps: int) -> States:
+def nudged_response(network: Dynamics, rest: Rest, nudge: float, points: int, steps: int) -> States:
     """An estimate of da/db for every layer, from relaxations under `points` nudges that begin at rest.
 
     Nudges that mirror each other in the real axis give conjugate activities, so one of the two is relaxed. All run as
@@ -89,7 +89,7 @@ def _times(value: Tensor, runs: int) -> Tensor:
 
 
 @torch.no_grad()
-def exact_response(network: Relaxing, rest: Rest, steps: int) -> States:
+def exact_response(network: Dynamics, rest: Rest, steps: int) -> States:
     """da/db itself at b = 0, in forward mode: the linearised relaxation, after so many steps."""
     states, share = tuple(rest.states), network.damping
     push = pull(network, network.activity(states[-1]), rest.wanted)
@@ -102,7 +102,7 @@ def exact_response(network: Relaxing, rest: Rest, steps: int) -> States:
 
 
 @torch.no_grad()
-def adjoint_response(network: Relaxing, rest: Rest, steps: int) -> States:
+def adjoint_response(network: Dynamics, rest: Rest, steps: int) -> States:
     """dL/dH of every layer at rest, after so many steps of recurrent back-propagation, which reads weights transposed.
 
     Equal to `exact_response` where the weights of both ways are each other's transposes.
@@ -120,5 +120,5 @@ def adjoint_response(network: Relaxing, rest: Rest, steps: int) -> States:
     return list(slopes)
 
 
-def _drives(network: Relaxing, states: Sequence[Tensor], given: Tensor) -> States:
+def _drives(network: Dynamics, states: Sequence[Tensor], given: Tensor) -> States:
     return network.drives([network.activity(state) for state in states], given)

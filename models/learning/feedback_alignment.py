@@ -4,7 +4,7 @@ Lillicrap et al., "Random synaptic feedback weights support error backpropagatio
 Communications 7, 2016 (arXiv 1411.0247). What a layer passes back does not depend on its weights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from ...errors import BadInput
 from ..objectives import Batch
-from . import Learner, LearningRule, Setup
-from .descent import Descent
+from . import LearningRule, Setup
+from .descent import Descent, DescentLearner
 
 _LAYERS = (nn.Linear, nn.Conv2d)
 
@@ -36,53 +36,28 @@ class FeedbackAlignment(LearningRule):
             BadInput: a matrix is held by another kind of layer, which would pass errors back by its own weights.
         """
         for name, layer in setup.module.named_modules():
-            if isinstance(layer, nn.RNNBase | nn.RNNCellBase):
-                raise BadInput(
-                    f"--rule {self.name}: {name or 'the network'} is a {type(layer).__name__}, which recurs; train it "
-                    "by back-propagation"
-                )
             matrices = [p for p in layer.parameters(recurse=False) if sum(side > 1 for side in p.shape) > 1]
             if matrices and not (isinstance(layer, _LAYERS) and _is_plain(layer)):
                 raise BadInput(
                     f"--rule {self.name}: {name} is a {type(layer).__name__}, which has no other way back than its own "
                     "weights; train it by back-propagation"
                 )
+        setup.refuse_companion(self.name)
         return FeedbackAlignmentLearner(setup)
 
 
-class FeedbackAlignmentLearner(Learner):
+class FeedbackAlignmentLearner(DescentLearner):
     """Descent along what arrives through fixed weights; those of the first layer are never needed."""
 
     def __init__(self, setup: Setup):
         self._module, self._objective = setup.module, setup.objective
-        self._companion = setup.objective.companion(setup.module, setup.data)
-        if self._companion is not None:
-            raise BadInput(
-                f"--rule feedback-alignment: {setup.name} trains class vectors or the like too; use back-propagation"
-            )
         self.layers = [layer for layer in setup.module.modules() if isinstance(layer, _LAYERS)]
-        self.feedback = [_drawn_like(layer.weight) for layer in self.layers]
-        self._descent = Descent({"forward": setup.module}, setup.recipe, setup.module)
+        self.feedback = nn.ParameterList([_drawn_like(layer.weight) for layer in self.layers]).requires_grad_(False)
+        super().__init__(Descent({"forward": setup.module}, setup.recipe, setup.module), {"feedback": self.feedback})
 
     def learn(self, batch: Batch, rate: float) -> float:
-        self._descent.begin(rate)
         with _passing_back(self.layers, self.feedback):
-            loss = self._objective.loss(self._module, None, batch).loss
-            loss.backward()
-        self._descent.step()
-        return loss.item()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The fixed weights, and the descent's."""
-        return {**{f"feedback.{i}": w for i, w in enumerate(self.feedback)}, **self._descent.tensors()}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        for place, weights in enumerate(self.feedback):
-            weights.copy_(tensors[f"feedback.{place}"])
-        self._descent.restore(tensors)
-
-    def average(self) -> nn.Module | None:
-        return self._descent.average()
+            return self.descent.down(rate, lambda: self._objective.loss(self._module, None, batch).loss)
 
 
 def _is_plain(layer: nn.Module) -> bool:
@@ -97,7 +72,7 @@ def _drawn_like(weight: Tensor) -> Tensor:
 
 
 @contextmanager
-def _passing_back(layers: list[Any], feedback: list[Tensor]) -> Iterator[None]:
+def _passing_back(layers: Sequence[Any], feedback: Iterable[Tensor]) -> Iterator[None]:
     """Inside, the layers compute what they always do, and pass errors back by the other weights."""
     try:
         for layer, weights in zip(layers, feedback):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...errors import BadInput
 from ..batches import each, in_order, read_batches, size_of
+from ..evaluation_mode import in_evaluation
 from ..objectives import Batch, in_tuple
 from . import Learner, LearningRule, Setup
 
@@ -51,13 +52,13 @@ class Hebbian(LearningRule):
         held = dict(setup.module.named_parameters(recurse=False))
         if not ({"patterns", "couplings"} & held.keys()) or not hasattr(setup.module, "steps"):
             raise BadInput(
-                f"{type(setup.module).__name__}: --rule hebbian trains {self.trains} (a parameter `patterns` or "
-                "`couplings`, and `steps`); train this network by back-propagation"
+                f"--rule hebbian: {type(setup.module).__name__} has no parameter `patterns` or `couplings` beside "
+                "`steps`, as networks of spins have; train it by back-propagation"
             )
         if self.supervision == "unsupervised" and "couplings" not in held:
             raise BadInput(
-                f"{type(setup.module).__name__}: holds one row for each label, and unsupervised examples have none; "
-                "train it with supervision=supervised, or a network with couplings, as hopfield_unsupervised"
+                f"--rule hebbian: {type(setup.module).__name__} holds one row for each label, unsupervised examples "
+                "have none; train it with supervision=supervised, or a network with couplings, as hopfield_unsupervised"
             )
         return HebbianLearner(setup, self.supervision)
 
@@ -110,14 +111,11 @@ class HebbianLearner(Learner):
         """`residual`: the share of spins that the next call still turns over; `converged` where that is none."""
         cues = self._cues()
         module = self._setup.module
-        was_training = module.training
-        module.eval()
-        with torch.inference_mode():
+        with in_evaluation(module), torch.inference_mode():
             state = cues
             for _ in range(1 if int(module.steps) > 1 else _STEPS_OF_A_CALLER):  # type: ignore[arg-type]
                 state = in_tuple(module(state))[0]
             residual = (in_tuple(module(state))[0] != state).float().mean().item()
-        module.train(was_training)
         return {"residual": residual, "converged": float(residual == 0)}
 
     def _cues(self) -> Tensor:

@@ -13,10 +13,9 @@ from torch.nn import functional
 
 from ...errors import BadInput
 from ..objectives import Batch
-from ..weights import under
-from . import Learner, LearningRule, Setup
+from . import LearningRule, Setup
 from .chain import chain_of, first_samples
-from .descent import Descent
+from .descent import Descent, DescentLearner
 from .opposite import Opposite, in_blocks
 
 
@@ -48,14 +47,11 @@ class TargetPropagation(LearningRule):
         Raises:
             BadInput: the network is none, or trains something beside itself.
         """
-        if setup.objective.companion(setup.module, setup.data) is not None:
-            raise BadInput(
-                f"--rule {self.name}: {setup.name} trains class vectors or the like too; use back-propagation"
-            )
+        setup.refuse_companion(self.name)
         return TargetPropagationLearner(setup, self)
 
 
-class TargetPropagationLearner(Learner):
+class TargetPropagationLearner(DescentLearner):
     """A chain, and the ways back of its blocks."""
 
     def __init__(self, setup: Setup, rule: TargetPropagation):
@@ -63,17 +59,18 @@ class TargetPropagationLearner(Learner):
         self.blocks = chain_of(setup.module, samples, rule.name)
         self.back = Opposite(tuple(samples.shape[1:]), self.blocks).to(setup.ranks.device)
         self._objective, self._rule = setup.objective, rule
-        self._descent = Descent({"forward": setup.module, "back": self.back}, setup.recipe, setup.module)
+        parts = {"forward": setup.module, "back": self.back}
+        super().__init__(Descent(parts, setup.recipe, setup.module), {"back": self.back})
 
     def learn(self, batch: Batch, rate: float) -> float:
-        self._descent.begin(rate)
+        self.descent.begin(rate)
         assert isinstance(batch.samples, Tensor)
         values = in_blocks(self.blocks, batch.samples)
         loss, targets = self._targets(values, batch)
         hidden = zip(values[1:-1], targets)
         local = [functional.mse_loss(value, target, reduction="sum") / len(value) for value, target in hidden]
         torch.stack([loss, *local, *self._restoring(values, batch)]).sum().backward()
-        self._descent.step()
+        self.descent.step()
         return loss.item()
 
     def _targets(self, values: list[Tensor], batch: Batch) -> tuple[Tensor, list[Tensor]]:
@@ -101,20 +98,6 @@ class TargetPropagationLearner(Learner):
                 behind = self.blocks[place].module(disturbed)
             losses.append(functional.mse_loss(self.back.blocks[place](behind), disturbed))
         return losses
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The ways back, and the descent's."""
-        return {
-            **{f"back.{name}": tensor for name, tensor in self.back.state_dict().items()},
-            **self._descent.tensors(),
-        }
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        self.back.load_state_dict(under(tensors, "back."))
-        self._descent.restore(tensors)
-
-    def average(self) -> nn.Module | None:
-        return self._descent.average()
 
 
 class _Last(nn.Module):

@@ -17,6 +17,7 @@ from ...errors import BadInput
 from ..batches import Raw, each, in_order, read_batches, size_of
 from ..data import Data, Preprocessing
 from ..distributed import ALONE, Ranks
+from ..evaluation_mode import in_evaluation
 from ..recipe import Recipe
 
 
@@ -118,15 +119,13 @@ def evaluate(
         raise BadInput("the held-out split is empty; give samples to measure on")
     objective = objective or objective_of("")
     draws = torch.Generator().manual_seed(ranks.rank)
-    was_training = module.training
-    module.eval()
     rows = []
     for raw, targets in read_batches(dataset, in_order(dataset, batch_size, ranks.rank, ranks.world)):
         samples = each(preprocessing.apply, each(lambda tensor: tensor.to(ranks.device), raw))
         inputs = objective.inputs(samples, targets.to(ranks.device), draws)
-        outputs = in_tuple(module(*inputs))
+        with in_evaluation(module):
+            outputs = in_tuple(module(*inputs))
         rows.append(objective.scores(outputs, inputs, targets.to(ranks.device)).cpu())
-    module.train(was_training)
     return objective.metrics(ranks.gather(torch.cat(rows)).double())
 
 
