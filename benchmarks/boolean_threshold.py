@@ -19,14 +19,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..models.boolean_tasks import TASKS
-from ..models.data import Data, InMemory
+from ..models.data import Data
 from ..models.learning.boolean_search import Layers, evaluate_layers
 from ..models.learning.boolean_solving import Limits, Outcome, solve
 from ..models.learning.boolean_threshold import BooleanThreshold
-from ..reproductions._boolean_networks import Descent, descend
+from ..reproductions._boolean_networks import Descent, descend, items
 from ..storage import read_json
 from .results import _RECORDS, keep
 
@@ -129,12 +128,6 @@ def _write(document: dict[str, Any], recorded: bool, out: str | None) -> None:
         from ..storage import write_json
 
         write_json(Path(out), document)
-
-
-def items(part: Any) -> tuple[Tensor, Tensor]:
-    """Inputs and outputs of a table."""
-    assert isinstance(part, InMemory) and isinstance(part.samples, Tensor)
-    return part.samples, part.labels
 
 
 def measure(task: Task, seeds: Sequence[int], device: str, seconds: float) -> dict[str, Any]:

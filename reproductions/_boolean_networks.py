@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..models.boolean_network import Sign
+from ..models.data import InMemory
 
 _SIGN = Sign()  # in training mode: straight through
 LOOKS = 50  # how often a training is looked at
@@ -91,6 +92,12 @@ def descend(
     fitted |= right[0].flatten(1).all(1)
     shares = (part.double().mean((1, 2)).tolist() for part in right)
     return [Descended(*row) for row in zip(fitted.tolist(), *shares)]
+
+
+def items(part: object) -> tuple[Tensor, Tensor]:
+    """Inputs and outputs of a table."""
+    assert isinstance(part, InMemory) and isinstance(part.samples, Tensor)
+    return part.samples, part.labels
 
 
 def first_layers(widths: Sequence[int], seeds: Sequence[int]) -> list[Tensor]:
