@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from pickle import dumps, loads
 from threading import Lock
 from typing import TypeVar
 
@@ -45,7 +46,16 @@ def two_at_a_time(call: Callable[[Given], Found], values: Iterable[Given]) -> li
 def in_two_processes(call: Callable[[Given], Found], values: Iterable[Given]) -> list[Found]:
     """The same in processes, for calls that hold the interpreter or draw from the global generator.
 
-    The call, what it takes and what it returns go from one process to the other: functions of a module, plain values.
+    The call, what it takes and what it returns go from one process to the other as copies: functions of a module,
+    plain values, arrays, tensors.
     """
+    # As bytes, since a pool would move a tensor's values into memory that processes share, and free those that an
+    # array made of the tensor still reads.
+    calls = [dumps((call, value)) for value in values]
     with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return list(pool.map(call, values))
+        return [loads(found) for found in pool.map(_called, calls)]  # noqa: S301 (our own bytes)
+
+
+def _called(written: bytes) -> bytes:
+    call, value = loads(written)  # noqa: S301 (our own bytes)
+    return dumps(call(value))

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import asdict
 from functools import partial
+from operator import mul
 from pathlib import Path
 from time import sleep
 
@@ -20,7 +21,7 @@ from offramp.reproductions import Claim, Study, claims_of, find_reproduction
 from offramp.reproductions import adaptive_learning_rule_synapse as study_of_synapses
 from offramp.reproductions._artifacts import run_on, ship, side_by_side
 from offramp.reproductions._in_arrays import Digits, Training, read_digits, software, trained, written
-from offramp.reproductions._trainings import seeded, two_at_a_time
+from offramp.reproductions._trainings import in_two_processes, seeded, two_at_a_time
 from offramp.storage import read_json
 
 sys.path.append(str(Path(__file__).parent))
@@ -236,6 +237,14 @@ def test_an_operator_without_a_form_is_named_from_another_process(tmp_path):
     with pytest.raises(UnsupportedOperator, match=r"onnx has no form of aten\.special_bessel_j0\.default; ") as raised:
         side_by_side([writing])
     assert (raised.value.operator, raised.value.target) == ("aten.special_bessel_j0.default", "onnx")
+
+
+def test_values_stay_in_place_while_other_processes_get_copies():
+    tensor = torch.arange(3.0)
+    array, address = tensor.numpy(), tensor.data_ptr()  # the array reads the tensor's memory
+    doubled = in_two_processes(partial(mul, 2), [array, tensor])
+    assert (tensor.data_ptr(), tensor.is_shared()) == (address, False)
+    assert [found.tolist() for found in doubled] == [[0.0, 2.0, 4.0]] * 2
 
 
 def test_first_weights_follow_the_seed_beside_other_threads():
