@@ -19,7 +19,7 @@ class ConstantsCheck:
     """What came of reading an artifact's integers back.
 
     Attributes:
-        compared: weights, biases, constants and activation maps found in both under one name.
+        compared: weights, biases, constants and activation maps found in both.
         identical: how many of them are equal to the last code, scale and zero point.
         differing: names of the others.
         missing: int8 weights of the program that the artifact does not hold as integers.
@@ -48,6 +48,7 @@ def compare_constants(quantized: QuantizedProgram, artifact: Artifact) -> Consta
     """Compares every weight, bias and constant, and every activation's scale and zero point.
 
     A constant that a target cannot store in integers (Core ML's biases) is compared by the real numbers it stands for.
+    Of equal computations a converter may keep one, and its constants stand for those of the others.
     """
     if artifact.target == "c":
         return _compare_arrays(quantized, artifact)
@@ -61,6 +62,8 @@ def compare_constants(quantized: QuantizedProgram, artifact: Artifact) -> Consta
             verdicts[name] = _same(tensor, stored.integers[name])
         elif real is not None:
             verdicts[name] = np.array_equal(tensor.dequantize(), real)
+        elif any(_same(tensor, kept) for kept in stored.integers.values()):
+            verdicts[name] = True
         elif tensor.codes.dtype == np.int8:
             missing.append(name)
     outputs = output_values(quantized.program, quantized.output_names)

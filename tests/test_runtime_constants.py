@@ -56,6 +56,30 @@ def test_every_constant_and_activation_is_compared(program, artifacts, target):
     assert check.compared == check.identical == 5 + 5
 
 
+class Twice(nn.Module):
+    """A layer that is run twice on the same values: TFLite's converter keeps one of the runs and its constants."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(x).sigmoid() + self.layer(x).tanh()
+
+
+@pytest.mark.parametrize("target", [target for target in SUFFIX if target != "c"])
+def test_equal_computations_may_be_kept_once(tmp_path, target):
+    program = quantized(Twice(), (1, 4))
+    names = {"input_names": ("x",), "output_names": ("output",), "precision": "int8"}
+    artifact = write_artifact(target, program.program, tmp_path / f"net{SUFFIX[target]}", **names)
+    weights = [name for name, constant in program.constants().items() if constant.codes.dtype == np.int8]
+    assert weights == ["layer_weight", "layer_weight_1"]
+    assert compare_constants(program, artifact).holds
+    change_constant(artifact.path, "layer_weight", 2.0)
+    assert not compare_constants(program, artifact).holds
+
+
 @pytest.mark.parametrize("target", [target for target in SUFFIX if target != "c"])
 def test_constants_of_a_bare_sequential_keep_their_names(tmp_path, target):
     """Its layers are 0, 1, 2: Core ML renames what begins with a digit."""
