@@ -23,6 +23,7 @@ from . import (
     logic_networks_section,
     logic_section,
     mixed_section,
+    overlap_plot,
     papers_section,
     ptq_section,
     qat_section,
@@ -33,6 +34,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _RECORDS = _ROOT / "benchmarks" / "recorded"
 _PAGE = _ROOT / "docs" / "results.md"
 _README = _ROOT / "README.md"
+_PLOTS = {"multitasking-hebbian": overlap_plot.overlaps_svg}  # of reproductions, from their records
 _BEGIN, _END = "<!-- figures: python -m offramp.benchmarks.results -->", "<!-- end of figures -->"
 _IN_README = ("care_xxs", "resnet8", "mobilenet_v2_xs", "care_s0", "mobilenet_v2")
 
@@ -63,7 +65,7 @@ def page() -> str:
         ("logic_networks", logic_networks_section.section),
         ("synapse", synapse_section.speed),
         ("emulation", synapse_section.networks),
-        *((path.stem, synapse_section.reproduction) for path in sorted(_RECORDS.glob("reproduction-*.json"))),
+        *((path.stem, _reproduction) for path in sorted(_RECORDS.glob("reproduction-*.json"))),
     ):
         path = _RECORDS / f"{name}.json"
         if path.is_file():
@@ -77,10 +79,18 @@ def main(argv: list[str] | None = None) -> int:
     if parser.parse_args(argv).keep:
         keep(json.loads(sys.stdin.read().strip().splitlines()[-1]))
         return 0
-    for path, text in ((_PAGE, page()), (_README, readme(_README.read_text(encoding="utf-8")))):
+    for path, text in ((_PAGE, page()), (_README, readme(_README.read_text(encoding="utf-8"))), *plots().items()):
         with atomic_path(path) as beside:
             beside.write_text(text, encoding="utf-8")
     return 0
+
+
+def plots() -> dict[Path, str]:
+    """The page's plots: the text of each file."""
+    return {
+        _PAGE.parent / "plots" / f"{slug}.svg": draw(read_json(_RECORDS / f"reproduction-{slug}.json"))
+        for slug, draw in _PLOTS.items()
+    }
 
 
 def keep(document: dict[str, Any]) -> None:
@@ -108,6 +118,12 @@ def readme(text: str) -> str:
                     f"| {'yes' if floating['verified'] and integer['verified'] else 'no'} |"
                 )
     return f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}"
+
+
+def _reproduction(document: dict[str, Any]) -> str:
+    slug = document["slug"]
+    plot = f"\n![{slug}, plotted](plots/{slug}.svg)\n" if slug in _PLOTS else ""
+    return synapse_section.reproduction(document) + plot
 
 
 def _zoo(recorded: dict[str, dict[str, Any]]) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from multiprocessing import get_context
-from pickle import dumps, loads
 from threading import Lock
 from typing import TypeVar
 
@@ -49,13 +49,12 @@ def in_two_processes(call: Callable[[Given], Found], values: Iterable[Given]) ->
     The call, what it takes and what it returns go from one process to the other as copies: functions of a module,
     plain values, arrays, tensors.
     """
-    # As bytes, since a pool would move a tensor's values into memory that processes share, and free those that an
-    # array made of the tensor still reads.
-    calls = [dumps((call, value)) for value in values]
+    # A pool moves tensors into memory that processes share, and frees what an array made of one still reads.
+    copies = [deepcopy((call, value)) for value in values]
     with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return [loads(found) for found in pool.map(_called, calls)]  # noqa: S301 (our own bytes)
+        return list(pool.map(_copy_of_what_comes, copies))
 
 
-def _called(written: bytes) -> bytes:
-    call, value = loads(written)  # noqa: S301 (our own bytes)
-    return dumps(call(value))
+def _copy_of_what_comes(called: tuple[Callable[[Given], Found], Given]) -> Found:
+    call, value = called
+    return deepcopy(call(value))

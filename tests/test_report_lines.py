@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from offramp.runtime import report
 from offramp.runtime.report import write_report
 from offramp.runtime.report.charts import accuracy_axis
+from offramp.runtime.report.figure import figure_svg
 from offramp.runtime.report.lines import Line, Spot, line_chart, spread_apart, swept_axis
 from offramp.runtime.report.sweep import sweep_charts, sweep_of, value_text
 
@@ -60,6 +61,21 @@ def test_marks_stand_where_their_axes_say():
     assert drawn.path == "M" + "L".join(f"{mark.x} {mark.y}" for mark in drawn.marks)
     assert drawn.marks[1].title == "4: 90.00 % (89.00 % to 91.00 %)"
     assert [end.text for end in chart.ends] == ["digital"]
+
+
+def test_what_is_expected_of_a_line_is_a_curve_without_marks_or_name():
+    x, y = swept_axis("d", [1, 2, 3], str), accuracy_axis([0.5, 1.0])
+    curve = ((1.0, 0.5), (1.5, 0.7), (3.0, 1.0))
+    lines = [Line("a", (Spot(1, 0.6, 0.5, 0.7), Spot(3, 0.9, 0.9, 0.9)), curve), Line("b", (Spot(2, 1.0, 1.0, 1.0),))]
+    chart = line_chart("s", "t", lines, x, y)
+    points = [tuple(map(float, point.split())) for point in chart.lines[0].expected[1:].split("L")]
+    assert len(points) == 3 and len(chart.lines[0].marks) == 2
+    assert points[0][0] == pytest.approx(chart.lines[0].marks[0].x + 1.25, abs=0.06)  # marks stand a little aside
+    assert [y for _, y in points] == sorted((y for _, y in points), reverse=True)
+    assert chart.lines[1].expected == ""
+    assert chart.digital is None and [end.text for end in chart.ends] == ["b", "a"]
+    drawn = figure_svg("t", [chart], "n")
+    assert drawn.count('class="expected"') == 1 and 'class="reference"' in drawn and "None" not in drawn
 
 
 def test_a_line_for_each_value_of_the_second_figure_with_its_name_at_the_end():

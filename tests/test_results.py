@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from offramp.benchmarks import papers_section
-from offramp.benchmarks.results import page, readme
+from offramp.benchmarks.results import page, plots, readme
 from offramp.benchmarks.synapse_section import shown_estimate
 from offramp.models.recorded import recorded_results
 from offramp.models.system import all_systems
@@ -20,6 +20,12 @@ def test_the_results_page_is_written_from_the_records() -> None:
 def test_the_figures_of_the_readme_are_written_from_the_records() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text == readme(text)
+
+
+def test_the_plots_of_the_page_are_drawn_from_the_records() -> None:
+    for path, text in plots().items():
+        assert path.read_text(encoding="utf-8") == text
+        assert f"(plots/{path.name})" in page()
 
 
 def test_every_system_has_a_record() -> None:

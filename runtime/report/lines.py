@@ -3,7 +3,7 @@
 `chart.svg.j2` draws them. Lines carry their names at their ends, beside the plot, so that a name covers no mark.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .charts import WIDTH, Axis
@@ -29,10 +29,16 @@ class Spot:
 
 @dataclass(frozen=True)
 class Line:
-    """Spots that belong together, in the order of the axis; the name is empty where there is one line only."""
+    """Spots that belong together, in the order of the axis.
+
+    Attributes:
+        name: empty where there is one line only.
+        expected: (value, share) of a curve that the spots are held against, drawn without marks.
+    """
 
     name: str
     spots: tuple[Spot, ...]
+    expected: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,12 @@ class LineMark:
 
 @dataclass(frozen=True)
 class DrawnLine:
-    """A line's path and marks; its number chooses colour and form."""
+    """A line's path and marks, and the path of what is expected, or ""; its number chooses colour and form."""
 
     number: int
     path: str
     marks: tuple[LineMark, ...]
+    expected: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class End:
 
 @dataclass(frozen=True)
 class LineChart:
-    """Everything that the drawing needs, in SVG units; `digital` is where the line of the digital program lies."""
+    """Everything that the drawing needs, in SVG units; `digital` is where the line of a digital program lies."""
 
     slug: str
     title: str
@@ -97,7 +104,7 @@ class LineChart:
     y_ticks: tuple[tuple[float, str], ...]
     lines: tuple[DrawnLine, ...]
     ends: tuple[End, ...]
-    digital: float
+    digital: float | None
     key: str
 
 
@@ -130,7 +137,7 @@ def swept_axis(name: str, values: Sequence[float], say: Callable[[float], str], 
 
 
 def line_chart(
-    slug: str, title: str, lines: Sequence[Line], x: Swept, y: Axis, digital: float, key: str = ""
+    slug: str, title: str, lines: Sequence[Line], x: Swept, y: Axis, digital: float | None = None, key: str = ""
 ) -> LineChart:
     """Lays a plot out.
 
@@ -139,10 +146,10 @@ def line_chart(
         title: says what is plotted against what.
         lines: at least one, with at least one spot each.
         x, y: axes that hold all spots.
-        digital: the digital program's share, drawn as a line across.
+        digital: the digital program's share, drawn as a line across; None where there is none.
         key: what the lines' names are values of.
     """
-    names = [*(line.name for line in lines), "digital"]
+    names = [*(line.name for line in lines), *([] if digital is None else ["digital"])]
     plot = Box(_LEFT, _TOP, WIDTH - _LEADER - _KEY - max(map(text_width, names)), _HEIGHT - _BOTTOM)
 
     def down(share: float) -> float:
@@ -153,10 +160,11 @@ def line_chart(
 
     drawn = tuple(_drawn(line, number, len(lines), x, y, across, down, key) for number, line in enumerate(lines))
     ticks = tuple((round(across(place), 1), text) for place, text in x.axis.ticks)
+    level = None if digital is None else down(digital)
     return LineChart(
         slug, title, "; ".join(mark.title for line in drawn for mark in line.marks), plot, _HEIGHT, x.axis.name, y.name,
         _readable(ticks), tuple((down(value), text) for value, text in y.ticks), drawn,
-        _ends(drawn, [line.name for line in lines], plot, down(digital)), down(digital), key,
+        _ends(drawn, [line.name for line in lines], plot, level), level, key,
     )  # fmt: skip
 
 
@@ -201,12 +209,20 @@ def _drawn(
         )
         for spot in line.spots
     )
-    return DrawnLine(number, "M" + "L".join(f"{mark.x} {mark.y}" for mark in marks), marks)
+    expected = [f"{round(across(value), 1)} {down(share)}" for value, share in line.expected]
+    return DrawnLine(number, _path(f"{mark.x} {mark.y}" for mark in marks), marks, _path(expected))
 
 
-def _ends(lines: Sequence[DrawnLine], names: Sequence[str], plot: Box, digital: float) -> tuple[End, ...]:
+def _path(points: Iterable[str]) -> str:
+    found = "L".join(points)
+    return f"M{found}" if found else ""
+
+
+def _ends(lines: Sequence[DrawnLine], names: Sequence[str], plot: Box, digital: float | None) -> tuple[End, ...]:
     """Names from top to bottom, each near the end of its line."""
-    wanted: list[tuple[float, float, int | None, str]] = [(digital, plot.right, None, "digital")]
+    wanted: list[tuple[float, float, int | None, str]] = []
+    if digital is not None:
+        wanted.append((digital, plot.right, None, "digital"))
     wanted += [(line.marks[-1].y, line.marks[-1].x, line.number, name) for line, name in zip(lines, names) if name]
     wanted.sort(key=lambda entry: entry[0])
     places = spread_apart([entry[0] for entry in wanted], _LINE, plot.top, plot.bottom)
