@@ -1,4 +1,4 @@
-"""The part of docs/results.md about what learning rules ask of hardware."""
+"""The parts of docs/results.md about learning rules: what they ask of hardware, and what they come to elsewhere."""
 
 from typing import Any
 
@@ -31,3 +31,31 @@ def _row(row: dict[str, Any]) -> str:
         f"| {row['rule']} | `{row['system']}` | {row['weights']:,} | {row['state_bits']:,.0f} | "
         f"{row['matrix_macs']:,.0f} | {row['other_macs']:,.0f} | {forward} | {_BACK[row['reads_weights_back']]} |"
     )
+
+
+def elsewhere(recorded: dict[str, Any]) -> str:
+    """A row for each rule on a network that it was not made for."""
+    samples = max(row.get("samples", 0) for row in recorded["rows"])
+    lines = [
+        f"## Learning rules on `{recorded['system']}`\n",
+        f"`python -m offramp.benchmarks.rules_elsewhere` on {recorded['machine']}: `offramp train {recorded['system']} "
+        "--rule NAME`",
+        f"by the system's own recipe, one seed, then int8 in three targets on {samples} held-out samples. No rule's",
+        "settings were chosen for this network.\n",
+        "| rule | epochs | seconds | accuracy float | int8 ONNX, Core ML, TFLite | verified | why not |",
+        "| " + "--- | " * 7,
+    ]
+    lines += [_trained(row) if "float" in row else _refused(row) for row in recorded["rows"]]
+    return "\n".join(line.rstrip(" ") for line in lines) + "\n"
+
+
+def _trained(row: dict[str, Any]) -> str:
+    accuracies = ", ".join(f"{row['int8'][target]:.1%}" for target in ("onnx", "coreml", "tflite"))
+    verified = "yes" if row["verified"] else "no"
+    return (
+        f"| {row['rule']} | {row['epochs']} | {row['seconds']:.0f} | {row['float']:.1%} | {accuracies} | {verified} | |"
+    )
+
+
+def _refused(row: dict[str, Any]) -> str:
+    return f"| {row['rule']} | – | – | – | – | – | {row['because']} |"

@@ -61,6 +61,7 @@ def page() -> str:
         ("c_exact", c_section.c_exact),
         ("boolean_threshold", boolean_threshold_section.section),
         ("learning_rules", learning_rules_section.section),
+        ("rules_elsewhere", learning_rules_section.elsewhere),
         ("logic", logic_section.section),
         ("logic_networks", logic_networks_section.section),
         ("synapse", synapse_section.speed),

@@ -1,11 +1,13 @@
 """What learning rules ask of hardware: every rule is in the table, beside back-propagation on the same network."""
 
+from dataclasses import replace
+
 import pytest
-from offramp.benchmarks import learning_rules, learning_rules_section
+from offramp.benchmarks import learning_rules, learning_rules_section, rules_elsewhere
 from offramp.benchmarks.learning_rules import PLAIN, Case, cases, measure
 from offramp.benchmarks.results import _RECORDS
 from offramp.models.learning import all_rules
-from offramp.models.system import all_systems
+from offramp.models.system import all_systems, find_system
 from offramp.storage import read_json
 
 RECORD = _RECORDS / "learning_rules.json"
@@ -43,3 +45,27 @@ def test_the_record_holds_what_is_measured_now():
     assert row["state_bits"] == pytest.approx(found.state_bits)
     page = learning_rules_section.section(read_json(RECORD))
     assert page.count("| `synapse_mlp` |") == 2 and "nothing runs backward" in page
+
+
+def test_a_rule_elsewhere_trains_and_is_deployed_or_says_why_not(monkeypatch):
+    monkeypatch.setattr(rules_elsewhere, "SAMPLES", 8)
+    system = find_system("ccl_mlp")
+    short = replace(system, recipe=replace(system.recipe, epochs=1))
+    monkeypatch.setattr(rules_elsewhere, "find_system", lambda name: short)
+    monkeypatch.setattr(rules_elsewhere, "_TARGETS", ("onnx",))
+    found = rules_elsewhere.trained(PLAIN, "ccl_mlp")
+    assert (found["epochs"], found["samples"], found["verified"], list(found["int8"])) == (1, 8, True, ["onnx"])
+    rows = [
+        {"rule": "a", **found, "int8": dict.fromkeys(("onnx", "coreml", "tflite"), 0.5)},
+        {"rule": "b", "because": "stem is no b"},
+    ]
+    page = learning_rules_section.elsewhere({"system": "ccl_mlp", "machine": "m", "rows": rows})
+    assert "| 50.0%, 50.0%, 50.0% | yes | |" in page and "| b | – | – | – | – | – | stem is no b |" in page
+
+
+@pytest.mark.skipif(not (_RECORDS / "rules_elsewhere.json").is_file(), reason="nothing is recorded")
+def test_the_record_names_every_rule_and_what_it_came_to():
+    rows = read_json(_RECORDS / "rules_elsewhere.json")["rows"]
+    assert {row["rule"] for row in rows} == set(all_rules())
+    assert all(row["verified"] for row in rows if "float" in row)
+    assert {row["rule"] for row in rows if "float" in row} >= {PLAIN, "counter-current"}
