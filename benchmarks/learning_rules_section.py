@@ -46,12 +46,19 @@ def elsewhere(recorded: dict[str, Any]) -> str:
         "| " + "--- | " * 7,
     ]
     lines += [_trained(row) if "float" in row else _refused(row) for row in recorded["rows"]]
+    reasons = [
+        f"{row['rule']}, {target}: {reason}"
+        for row in recorded["rows"]
+        for target, reason in row.get("not_verified_because", {}).items()
+    ]
+    if reasons:
+        lines += ["", "Not verified:\n", *(f"- {reason}" for reason in reasons)]
     return "\n".join(line.rstrip(" ") for line in lines) + "\n"
 
 
 def _trained(row: dict[str, Any]) -> str:
     accuracies = ", ".join(f"{row['int8'][target]:.1%}" for target in ("onnx", "coreml", "tflite"))
-    verified = "yes" if row["verified"] else "no"
+    verified = f"all but {', '.join(row['not_verified_because'])}" if row["not_verified_because"] else "yes"
     return (
         f"| {row['rule']} | {row['epochs']} | {row['seconds']:.0f} | {row['float']:.1%} | {accuracies} | {verified} | |"
     )

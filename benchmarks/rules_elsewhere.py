@@ -61,7 +61,9 @@ def trained(rule: str, system: str) -> dict[str, Any]:
         "samples": document["data"]["samples"],
         "float": document["float"]["accuracy"],
         "int8": {row["target"]: row["accuracy"] for row in document["artifacts"]},
-        "verified": all(row["verified"] for row in document["artifacts"]),
+        "not_verified_because": {
+            row["target"]: row["not_verified_because"] for row in document["artifacts"] if not row["verified"]
+        },
     }
 
 
