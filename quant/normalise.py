@@ -8,7 +8,6 @@
 6. In-place operators become their out-of-place forms.
 7. A matrix product with a constant matrix on the right becomes a linear layer.
 8. A mean over everything, or pooling to one pixel, becomes a mean over axes.
-9. A number less a value, as in `1 - x`, becomes a constant less the value.
 """
 
 import math
@@ -108,13 +107,6 @@ def _divide_by_number(module: GraphModule, node: Node) -> None:
     if isinstance(divisor, int | float) and divisor != 0 and isinstance(numerator, Node):
         by = call(module, node, aten.mul.Tensor, (numerator, 1.0 / divisor), node)
         _replace(module, node, by)
-
-
-def _from_number(module: GraphModule, node: Node) -> None:
-    value, number = node.args[:2]
-    if len(node.args) == 2 and isinstance(value, Node) and node.meta["val"].is_floating_point():
-        constant = insert_constant(module, node, f"{node.name}_number", torch.tensor(float(number)))
-        _replace(module, node, call(module, node, aten.sub.Tensor, (constant, value), node))
 
 
 def _explicit_padding(module: GraphModule, node: Node) -> None:
@@ -223,7 +215,6 @@ def _attention(module: GraphModule, node: Node) -> None:
 
 _RULES: dict[object, Callable[[GraphModule, Node], None]] = {
     aten.div.Tensor: _divide_by_number,
-    aten.rsub.Scalar: _from_number,
     aten.conv1d.padding: _explicit_padding,
     aten.conv2d.padding: _explicit_padding,
     aten.pad.default: _constant_pad,
