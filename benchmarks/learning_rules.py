@@ -4,7 +4,6 @@ Bits of state for each weight, multiply-accumulates for each sample of an update
 the network's own weights. Every rule is measured on a network that it trains, next to back-propagation on the same one.
 """
 
-import argparse
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from ..models.learning.footprint import Footprint, footprint
 from ..models.objectives import Batch, objective_of
 from ..models.system import find_system
 from ..sources import find_source, load_data
-from .results import keep
+from .results import command
 
 PLAIN = "back-propagation"
 CHAIN = "ccl_mlp"
@@ -85,16 +84,5 @@ def _macs(row: dict[str, Any]) -> float:
     return row["matrix_macs"] + row["other_macs"]
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--keep", action="store_true", help="record the table")
-    chosen = parser.parse_args(argv)
-    document = record()
-    print(json.dumps(document, sort_keys=True))
-    if chosen.keep:
-        keep(document)
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(command(__doc__, record))

@@ -1,12 +1,11 @@
 """Overlaps of the multitasking-hebbian study against dilution and noise, beside the laws they are held against."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..reproductions._spins import hierarchy, learnt_overlap, noisy_overlap
+from ..reproductions._spins import hierarchy, learnt_overlap, noise_of, noisy_overlap
 from ..runtime.report.charts import Axis
 from ..runtime.report.figure import figure_svg
 from ..runtime.report.lines import Line, LineChart, Spot, Swept, line_chart
@@ -45,18 +44,10 @@ def _against_temperature(table: Table, slug: str) -> LineChart:
 
 
 def _against_noise_of_examples(table: Table, slug: str) -> LineChart:
-    shown = {**table, "columns": table["columns"][1:], "rows": [row[1:] for row in table["rows"]]}
-    places = [_noise(float(row[0]), int(row[1])) for row in table["rows"]]
-
-    def law(noise: float) -> float:
-        return learnt_overlap(math.sqrt(1 / (1 + noise)), 1)
-
+    shown = {**table, "rows": [row[1:] for row in table["rows"]]}
+    places = [noise_of(float(quality), int(examples)) for quality, examples, *_ in table["rows"]]
     axis, names = "noise rho of the mean example", ["with", "without"]
-    return _chart(shown, slug, axis, places, names, [law, None], "labels", is_log=True)
-
-
-def _noise(quality: float, examples: int) -> float:
-    return (1 - quality**2) / (examples * quality**2)
+    return _chart(shown, slug, axis, places, names, [learnt_overlap, None], "labels", is_log=True)
 
 
 _DRAWN = {"dilution": _against_dilution, "temperature": _against_temperature, "quality": _against_noise_of_examples}

@@ -10,6 +10,7 @@ them.
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,24 @@ def plots() -> dict[Path, str]:
         _PAGE.parent / "plots" / f"{slug}.svg": draw(read_json(_RECORDS / f"reproduction-{slug}.json"))
         for slug, draw in _PLOTS.items()
     }
+
+
+def command(about: str, record: Callable[[], dict[str, Any]], argv: list[str] | None = None) -> int:
+    """Runs a benchmark that has no settings: its document is the last line, and with `--keep` its record.
+
+    Args:
+        about: the benchmark's docstring.
+        record: makes the document.
+        argv: None for the command line's.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--keep", action="store_true", help="also record the document")
+    chosen = parser.parse_args(argv)
+    document = record()
+    print(json.dumps(document, sort_keys=True))
+    if chosen.keep:
+        keep(document)
+    return 0
 
 
 def keep(document: dict[str, Any]) -> None:

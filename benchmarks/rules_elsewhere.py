@@ -5,7 +5,6 @@ targets; the others say why not. One seed: the table shows that rules work there
 better.
 """
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -13,18 +12,16 @@ from typing import Any
 
 from ..devices.boards.host import describe_host
 from ..models.learning import all_rules
-from ..models.system import find_system
 from ..models.training import train
 from ..options import Options
 from ..pipeline import deploy
 from ..quant.scheme import Scheme
 from ..rules import rules_table
 from ..sources import find_source, load_data
-from .results import keep
+from .results import command
 
 SYSTEM = "resnet8"
 SAMPLES = 500  # held out, that deployed networks are judged on
-_TARGETS = ("onnx", "coreml", "tflite")
 
 
 def record(system: str = SYSTEM) -> dict[str, Any]:
@@ -43,11 +40,10 @@ def trained(rule: str, system: str) -> dict[str, Any]:
     kind, source = all_rules()[rule], find_source(system)
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / "runs"
-        data = load_data(source, None)
-        run = train(find_system(system), data, None, runs / system, rule=kind.from_settings(kind.required))
+        assert source.system is not None
+        run = train(source.system, load_data(source, None), None, runs / system, rule=kind.from_settings(kind.required))
         options = Options(
             out=Path(folder) / "dist",
-            targets=_TARGETS,
             precisions=("int8",),
             scheme=Scheme(samples=256),
             held_out=SAMPLES,
@@ -57,7 +53,6 @@ def trained(rule: str, system: str) -> dict[str, Any]:
         document = deploy(system, options)
     return {
         "epochs": run.metrics["epoch"],
-        "seconds": round(run.metrics["seconds"], 1),
         "samples": document["data"]["samples"],
         "float": document["float"]["accuracy"],
         "int8": {row["target"]: row["accuracy"] for row in document["artifacts"]},
@@ -67,16 +62,5 @@ def trained(rule: str, system: str) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--keep", action="store_true", help="record the table")
-    chosen = parser.parse_args(argv)
-    document = record()
-    print(json.dumps(document, sort_keys=True))
-    if chosen.keep:
-        keep(document)
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(command(__doc__, record))

@@ -110,11 +110,16 @@ def hierarchy(dilution: float, patterns: int) -> np.ndarray:
     return (1 - dilution) * dilution ** np.arange(patterns)
 
 
-def learnt_overlap(quality: float, examples: int) -> float:
-    """erf(1 / sqrt(2 rho)) with rho = (1 - r^2) / (M r^2): the share of an archetype that its mean example tells."""
+def noise_of(quality: float, examples: int) -> float:
+    """rho = (1 - r^2) / (M r^2) of the mean of M examples of quality r, above 0."""
+    return (1 - quality**2) / (examples * quality**2)
+
+
+def learnt_overlap(noise: float) -> float:
+    """erf(1 / sqrt(2 rho)): the share of an archetype that its mean example tells."""
     from math import erf, sqrt
 
-    return erf(1 / sqrt(2 * (1 - quality**2) / (examples * quality**2)))
+    return erf(1 / sqrt(2 * noise))
 
 
 def noisy_overlap(temperature: float) -> float:

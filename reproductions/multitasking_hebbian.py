@@ -19,6 +19,7 @@ from ._spins import (
     examples_of,
     hierarchy,
     learnt_overlap,
+    noise_of,
     noisy_overlap,
     overlaps_of,
     random_states,
@@ -160,7 +161,7 @@ def one_step(seed: int, quality: float, examples: int, spins: int = MANY_SPINS) 
 
 def _learning(seeds: Sequence[int]) -> list[Claim]:
     found = np.array([[one_step(seed, *point) for point in LEARNT] for seed in seeds])  # (seeds, points, 2)
-    law = np.array([learnt_overlap(*point) for point in LEARNT])
+    law = np.array([learnt_overlap(noise_of(*point)) for point in LEARNT])
     errors, full = np.abs(found - law[:, None]).mean(1), np.abs(found - 1).mean(1)
     columns = ["quality", "examples", "with labels", "without", "erf(1 / sqrt(2 rho))"]
     rows = [

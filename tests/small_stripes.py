@@ -29,5 +29,8 @@ class Stops(InMemory):
     def batch(self, indices):
         self.left -= 1
         if not self.left:
-            raise Stopped
+            self.end()
         return super().batch(indices)
+
+    def end(self) -> None:
+        raise Stopped

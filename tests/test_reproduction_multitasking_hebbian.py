@@ -10,6 +10,7 @@ from offramp.reproductions._spins import (
     examples_of,
     hierarchy,
     learnt_overlap,
+    noise_of,
     noisy_overlap,
     overlaps_of,
     random_states,
@@ -66,8 +67,8 @@ def test_examples_are_right_as_often_as_their_quality_says():
 
 def test_laws_have_their_known_values():
     assert hierarchy(0.5, 3).tolist() == [0.5, 0.25, 0.125]
-    assert learnt_overlap(0.2, 80) == pytest.approx(0.932, abs=5e-4)
-    assert learnt_overlap(0.5, 5) == pytest.approx(0.803, abs=5e-4)
+    assert learnt_overlap(noise_of(0.2, 80)) == pytest.approx(0.932, abs=5e-4)
+    assert learnt_overlap(noise_of(0.5, 5)) == pytest.approx(0.803, abs=5e-4)
     for t in (0.2, 0.8):
         assert noisy_overlap(t) == pytest.approx(np.tanh(noisy_overlap(t) / t))
     assert noisy_overlap(1.0) == 0 == noisy_overlap(1.2)
@@ -81,7 +82,7 @@ def test_overlaps_are_ranked_by_magnitude():
 
 def test_one_step_follows_the_law_with_labels_and_without():
     found = multitasking_hebbian.one_step(5, 0.5, 20)
-    assert found == pytest.approx([learnt_overlap(0.5, 20)] * 2, abs=0.02)
+    assert found == pytest.approx([learnt_overlap(noise_of(0.5, 20))] * 2, abs=0.02)
 
 
 def test_claims_of_recall_hold_by_the_rules_they_state(monkeypatch):

@@ -120,12 +120,12 @@ def evaluate(
     objective = objective or objective_of("")
     draws = torch.Generator().manual_seed(ranks.rank)
     rows = []
-    for raw, targets in read_batches(dataset, in_order(dataset, batch_size, ranks.rank, ranks.world)):
-        samples = each(preprocessing.apply, each(lambda tensor: tensor.to(ranks.device), raw))
-        inputs = objective.inputs(samples, targets.to(ranks.device), draws)
-        with in_evaluation(module):
+    with in_evaluation(module):
+        for raw, targets in read_batches(dataset, in_order(dataset, batch_size, ranks.rank, ranks.world)):
+            samples = each(preprocessing.apply, each(lambda tensor: tensor.to(ranks.device), raw))
+            inputs = objective.inputs(samples, targets.to(ranks.device), draws)
             outputs = in_tuple(module(*inputs))
-        rows.append(objective.scores(outputs, inputs, targets.to(ranks.device)).cpu())
+            rows.append(objective.scores(outputs, inputs, targets.to(ranks.device)).cpu())
     return objective.metrics(ranks.gather(torch.cat(rows)).double())
 
 

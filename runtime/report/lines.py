@@ -72,7 +72,7 @@ class DrawnLine:
     number: int
     path: str
     marks: tuple[LineMark, ...]
-    expected: str = ""
+    expected: str
 
 
 @dataclass(frozen=True)
