@@ -24,6 +24,7 @@ from .tflite_averages import average_by_products, name_averages
 from .tflite_elu import restore_elu
 from .tflite_few_bits import FORMS, insert_edges, open_edges, pack_linear
 from .tflite_names import name_border, name_tensors, tensor_names
+from .tflite_operand_order import keep_operand_order
 from .tflite_rewrites import float_border, halve_weights, pack_model, read_model, state_biases
 from .tflite_steps import refine_steps
 from .unfold import unfold
@@ -90,6 +91,7 @@ def _convert(program: torch.export.ExportedProgram, input_names: tuple[str, ...]
     module = unfold(program)
     open_edges(module)
     average_by_products(module)
+    keep_operand_order(module)
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     examples = {name: _example(node) for name, node in zip(input_names, placeholders)}
     for name, node in zip(input_names, placeholders):

@@ -8,6 +8,8 @@
 6. In-place operators become their out-of-place forms.
 7. A matrix product with a constant matrix on the right becomes a linear layer.
 8. A mean over everything, or pooling to one pixel, becomes a mean over axes.
+9. A number less a value, as in `1 - x`, becomes a constant less the value; the factor that sums and differences may
+   give their second operand (`alpha`) becomes a multiplication.
 """
 
 import math
@@ -18,7 +20,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from .graph import MASKS, call, calls, constant_of, insert_constant, is_constant
+from .graph import MASKS, call, calls, constant_of, insert_constant, is_constant, is_float_value
 
 aten = torch.ops.aten
 
@@ -107,6 +109,30 @@ def _divide_by_number(module: GraphModule, node: Node) -> None:
     if isinstance(divisor, int | float) and divisor != 0 and isinstance(numerator, Node):
         by = call(module, node, aten.mul.Tensor, (numerator, 1.0 / divisor), node)
         _replace(module, node, by)
+
+
+def _subtract_from(module: GraphModule, node: Node) -> None:
+    """rsub(x, y, alpha) -> y - alpha x."""
+    value, minuend, alpha = [*node.args, node.kwargs.get("alpha", 1)][:3]
+    if not is_float_value(node) or not isinstance(value, Node):
+        return
+    if isinstance(minuend, int | float):
+        minuend = insert_constant(module, node, f"{node.name}_number", torch.tensor(float(minuend)))
+    _replace(module, node, call(module, node, aten.sub.Tensor, (minuend, _times(module, node, value, alpha)), node))
+
+
+def _scale_operand(module: GraphModule, node: Node) -> None:
+    """x ± alpha y -> x ± (alpha y)."""
+    alpha = node.kwargs.get("alpha", 1)
+    if alpha != 1 and is_float_value(node):
+        value, other = node.args
+        node.args, node.kwargs = (value, _times(module, node, other, alpha)), {}
+
+
+def _times(module: GraphModule, before: Node, operand: Any, factor: Any) -> Any:
+    if not isinstance(operand, Node):
+        return factor * operand
+    return operand if factor == 1 else call(module, before, aten.mul.Tensor, (operand, factor), operand)
 
 
 def _explicit_padding(module: GraphModule, node: Node) -> None:
@@ -215,6 +241,8 @@ def _attention(module: GraphModule, node: Node) -> None:
 
 _RULES: dict[object, Callable[[GraphModule, Node], None]] = {
     aten.div.Tensor: _divide_by_number,
+    **dict.fromkeys((aten.rsub.Scalar, aten.rsub.Tensor), _subtract_from),
+    **dict.fromkeys((aten.add.Tensor, aten.sub.Tensor), _scale_operand),
     aten.conv1d.padding: _explicit_padding,
     aten.conv2d.padding: _explicit_padding,
     aten.pad.default: _constant_pad,

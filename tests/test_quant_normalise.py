@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 sys.path.append(str(Path(__file__).parent))
-from small_networks import noise
+from small_networks import noise, quantized
 
 
 class Function(nn.Module):
@@ -64,6 +64,36 @@ def test_a_division_by_a_number_becomes_a_multiplication():
     assert same(Function(lambda x: x / 3), noise((2, 5))) == ["mul.Tensor"]
     assert same(Function(lambda x: (x + 1).div_(7)), noise((2, 5))) == ["add.Tensor", "mul.Tensor"]
     assert same(Function(lambda x, y: x / y), noise((2, 5)), noise((2, 5), 1).abs() + 1) == ["div.Tensor"]
+
+
+def test_a_number_less_a_value_is_a_subtraction_that_quantizes():
+    assert same(Function(lambda x: 1 - x), noise((2, 5))) == ["sub.Tensor"]
+    assert same(Function(lambda x: torch.rsub(x, 2.5)), noise((2, 5))) == ["sub.Tensor"]
+    assert same(Function(lambda x: torch.rsub(x, 1, alpha=2)), noise((2, 5))) == ["mul.Tensor", "sub.Tensor"]
+    assert same(Function(lambda x, y: torch.rsub(x, y)), noise((2, 5)), noise((1, 5), 1)) == ["sub.Tensor"]
+    gated = Function(lambda x, w: (1 - functional.linear(x, w).sigmoid()) * x, torch.eye(5))
+    program = quantized(gated, (1, 5))
+    assert program.float_operators == ()
+    sample = noise((1, 5), 3)
+    torch.testing.assert_close(program(sample)[0], gated(sample), rtol=0, atol=0.05)
+
+
+def test_a_number_less_whole_numbers_stays():
+    turned = Function(lambda x: x + (3 - torch.arange(5)))
+    assert same(turned, noise((2, 5))) == ["add.Tensor"]  # what is made of constants alone is computed
+    index = Function(lambda x: 3 - x)
+    assert same(index, torch.arange(5)) == ["rsub.Scalar"]
+
+
+@pytest.mark.parametrize("add", [torch.add, torch.sub])
+def test_the_factor_of_a_second_operand_becomes_a_multiplication(add):
+    name = f"{add.__name__}.Tensor"
+    x, y = noise((2, 5)), noise((1, 5), 1)
+    assert same(Function(lambda x, y: add(x, y, alpha=-0.5)), x, y) == ["mul.Tensor", name]
+    assert same(Function(lambda x: add(x, 3, alpha=2)), x) == [name]
+    program = quantized(Function(lambda x, w: add(functional.linear(x, w), x, alpha=2), torch.eye(5)), (1, 5))
+    assert program.float_operators == ()
+    torch.testing.assert_close(program(y)[0], add(y, y, alpha=2), rtol=0, atol=0.08)
 
 
 @settings(max_examples=25, deadline=None)
