@@ -106,7 +106,7 @@ def own_tensor(graph: Any, index: int, name: str) -> int:
     from ai_edge_litert import schema_py_generated as schema
 
     tensor = graph.tensors[index]
-    if not getattr(tensor, "taken", False):
+    if not getattr(tensor, "taken", False) or text_of(tensor.name) == name:
         tensor.name, tensor.taken = name, True
         return index
     copy = schema.TensorT()

@@ -8,6 +8,7 @@ of 1 bit first adds its shift, then clamps to one step: what is left is the sign
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from .affine import Affine
@@ -15,7 +16,7 @@ from .bits import LayerBits
 from .capture import Captured, to_program
 from .codes import IntegerTensor
 from .coding import Coding, Edge
-from .graph import call, constant_of, insert_constant, is_constant, module_path
+from .graph import call, calls, constant_of, insert_constant, is_constant, module_path
 from .placement import Placement, activation_inputs
 from .program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE, FloatOperator, QuantizedProgram
 from .rules import Kind
@@ -55,6 +56,7 @@ def lower(
             if key not in made:
                 made[key] = _insert_edge(module, node.args[0], key[0], coding.edges[key])
             node.args = (made[key], *node.args[1:])
+    _share_weights(module)
     module.graph.eliminate_dead_code()
     module.graph.lint()
     module.recompile()
@@ -153,6 +155,21 @@ def _pair_after(module: GraphModule, node: Node, like: Node, affine: Affine) -> 
     name = node.name
     codes = call(module, following, QUANTIZE, (node, *form), like, f"{name}_codes")
     return call(module, following, DEQUANTIZE, (codes, *form), like, f"{name}_real")
+
+
+def _share_weights(module: GraphModule) -> None:
+    """Layers with the same weight codes read the same buffers: a weight that is used many times is held once."""
+    first: dict[tuple, tuple[Node, ...]] = {}
+    for node in calls(module):
+        if node.target is DEQUANTIZE_CHANNELS and node.args[-1] is torch.int8:
+            buffers = node.args[:3]
+            content = tuple(_content(constant_of(module, buffer)) for buffer in buffers)
+            for mine, shared in zip(buffers, first.setdefault(content, buffers)):
+                mine.target = shared.target
+
+
+def _content(value: Tensor) -> tuple:
+    return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
 
 
 def _drop_unused(module: GraphModule) -> None:

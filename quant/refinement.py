@@ -18,6 +18,7 @@ from torch.fx import GraphModule, Node
 from .bits import LayerBits
 from .codes import IntegerTensor
 from .coding import Coding
+from .graph import is_constant
 from .moments import Moments, grouped, moments_of, steadied
 from .placement import Placement, activation_inputs
 from .rescale import channel_axis
@@ -25,6 +26,8 @@ from .rounding import best_steps, learned_codes
 from .scheme import Scheme
 from .sweep import LayerRun, sweep
 from .weights import largest_weight_code, least_weight_scale, quantize_bias
+
+_FLOAT_BITS = 32  # of a float weight
 
 
 def refine(
@@ -44,7 +47,7 @@ def mend_layer(run: LayerRun, chosen: LayerBits, coding: Coding, plan: Placement
     """The same for the layer of a run, of so many bits."""
     node, bias = run.node, run.bias
     input_scale = coding.input_scale(activation_inputs(node, plan.rules[node])[0].name, chosen.activation)
-    if scheme.rounding == "learned" and chosen.weight > 1:
+    if scheme.rounding == "learned" and chosen.weight > 1 and not _is_held_once(node, chosen.weight):
         moments = moments_of(node, run.inputs, run.wanted)
         if moments is not None:
             floor = None if bias is None else least_weight_scale(bias, input_scale)
@@ -53,6 +56,16 @@ def mend_layer(run: LayerRun, chosen: LayerBits, coding: Coding, plan: Placement
         if scheme.correct_bias:
             bias = bias.double() + _mean_error(run, coding.weights[node.name], bias)
         coding.biases[node.name] = quantize_bias(bias, input_scale, coding.weights[node.name])
+
+
+def _is_held_once(node: Node, bits: int) -> bool:
+    """Whether so many layers read this weight that codes for each would take more room than the float weight does.
+
+    Its codes stay the nearest then, and lowering holds them once.
+    """
+    name = node.args[1].target  # type: ignore[union-attr]
+    layers = [n for n in node.graph.nodes if n.op == "call_function" and len(n.args) > 1 and is_constant(n.args[1])]
+    return sum(layer.args[1].target == name for layer in layers) * bits > _FLOAT_BITS
 
 
 def _learned(run: LayerRun, coded: IntegerTensor, bits: int, floor: Tensor | None, moments: Moments) -> IntegerTensor:

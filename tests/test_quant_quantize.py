@@ -145,19 +145,38 @@ def test_samples_that_do_not_fit_are_refused(captured, samples, message):
         quantize(captured, samples, Scheme())
 
 
-def test_a_layer_called_twice_has_codes_for_each_call():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(6, 6)
+class Recurrent(nn.Module):
+    """One layer, called so many times in a row."""
 
-        def forward(self, x):
-            return self.layer(self.layer(x).relu())
+    def __init__(self, calls):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.calls = nn.Linear(6, 6), calls
 
-    program = quantized(Twice(), (1, 6), rounding="nearest")
-    constants = program.constants()
-    assert np.array_equal(constants["layer_weight"].codes, constants["layer_weight_1"].codes)
-    assert not np.array_equal(constants["layer_bias"].scale, constants["layer_bias_1"].scale)
+    def forward(self, x):
+        for _ in range(self.calls):
+            x = self.layer(x).relu()
+        return x
+
+
+def stored(calls, **changes):
+    """Buffers of codes of the weight, and of the bias, of a layer that is called so many times."""
+    constants = quantized(Recurrent(calls), (1, 6), **changes).constants()
+    return [[value for name, value in constants.items() if name.startswith(f"layer_{of}")] for of in ("weight", "bias")]
+
+
+def test_a_layer_called_twice_has_one_weight_and_a_bias_for_each_call():
+    weights, biases = stored(2, rounding="nearest")
+    assert len(weights) == 1 and len(biases) == 2
+    assert not np.array_equal(biases[0].scale, biases[1].scale)
+
+
+def test_learned_codes_of_each_call_take_no_more_room_than_the_float_weight():
+    few, many = stored(4, rounding="learned")[0], stored(5, rounding="learned")[0]
+    assert 1 < len(few) <= 4 and len(many) == 1
+    assert len(stored(5, rounding="learned", weight_bits=4)[0]) > 1
+    nearest = stored(5, rounding="nearest")[0]
+    assert np.array_equal(many[0].codes, nearest[0].codes)
 
 
 def test_an_input_that_is_also_an_output_passes_its_codes():
