@@ -63,7 +63,7 @@ def _is_held_once(node: Node, bits: int) -> bool:
 
     Its codes stay the nearest then, and lowering holds them once.
     """
-    name = node.args[1].target  # type: ignore[union-attr]
+    name = node.args[1].target
     layers = [n for n in node.graph.nodes if n.op == "call_function" and len(n.args) > 1 and is_constant(n.args[1])]
     return sum(layer.args[1].target == name for layer in layers) * bits > _FLOAT_BITS
 
