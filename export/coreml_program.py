@@ -50,7 +50,8 @@ def prepare(program: ExportedProgram) -> int:
     """Rewrites the program in place; returns how many int32 biases became float.
 
     1. An int32 buffer under a dequantize becomes a float buffer, computed by that very operator.
-    2. The dequantize of an int8 buffer takes the buffer's name, dots as underscores, under which it is read back.
+    2. The dequantize of an int8 buffer, one for all that read it, takes the buffer's name, dots as underscores, under
+       which it is read back.
     3. A quantize over less than the whole int8 range is refused, as Core ML's has no limits to set, unless a clamp to
        just those limits stands before it.
     """
@@ -58,6 +59,7 @@ def prepare(program: ExportedProgram) -> int:
     program._constants = dict(program.constants)
     targets = stored_names(program)
     taken = {node.name for node in program.graph.nodes}
+    weights: dict[Node, Node] = {}
     biases = 0
     for node in list(program.graph.nodes):
         if node.op != "call_function":
@@ -66,7 +68,11 @@ def prepare(program: ExportedProgram) -> int:
         if operator.startswith("quantized_decomposed.dequantize") and node.args[-1] == torch.int32:
             _fold_bias(program, node, targets)
             biases += 1
+        elif operator.startswith("quantized_decomposed.dequantize") and node.args[0] in weights:
+            node.replace_all_uses_with(weights[node.args[0]])
+            program.graph.erase_node(node)
         elif operator.startswith("quantized_decomposed.dequantize") and node.args[0].name in targets:
+            weights[node.args[0]] = node
             name = targets[node.args[0].name].replace(".", "_")
             node.name = node.name if name in taken else name
             taken.add(node.name)
