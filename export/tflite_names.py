@@ -8,6 +8,7 @@ import torch
 from torch.fx import Node
 
 from ..quant.program import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
+from ..quant.rules import is_fused_activation
 from .tflite_rewrites import builtin_of, is_int8, text_of
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -146,6 +147,8 @@ def _name_values(graph: Any, program: torch.export.ExportedProgram, own: set[int
     affine = {n.args[0].name: (n.args[1], n.args[2]) for n in program.graph.nodes if n.target is QUANTIZE}
     computed = [n for n in program.graph.nodes if n.op == "call_function" and isinstance(n.meta["val"], torch.Tensor)]
     elements = {node.name: node.meta["val"].numel() for node in computed}
+    # The kernel of a linear layer keeps the layer's name where it takes the activation behind it into itself.
+    fused = {n.args[0].name: n.name for n in computed if is_fused_activation(n) and n.name in affine}
     border = {text_of(graph.tensors[index].name) for index in own}
     found: dict[str, int] = {}
     for operator in graph.operators:
@@ -154,6 +157,8 @@ def _name_values(graph: Any, program: torch.export.ExportedProgram, own: set[int
             name = re.sub(r"_(codes|real)$", "", _base(text_of(tensor.name)))
             if name in border and index not in own:
                 continue
+            if name not in affine and is_int8(tensor):
+                name = fused.get(name, name)
             if name in affine and is_int8(tensor):
                 scale, zero_point = affine[name]
                 if np.float32(scale) == tensor.quantization.scale[0] and zero_point == tensor.quantization.zeroPoint[0]:
