@@ -76,5 +76,5 @@ def test_the_browser_is_looked_for(findings, monkeypatch):
     name = "browser, for the tests of the report"
     monkeypatch.setattr(doctor.shutil, "which", lambda command: None)
     assert findings()[name]["mend"] == "apt-get install chromium"
-    monkeypatch.setattr(doctor.shutil, "which", lambda command: f"/usr/bin/{command}")
+    monkeypatch.setattr(doctor.shutil, "which", lambda command: "/usr/bin/chromium" if command == "chromium" else None)
     assert findings()[name]["detail"] == "/usr/bin/chromium"
