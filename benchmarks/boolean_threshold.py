@@ -62,6 +62,7 @@ BENCHMARKS = {
     "multiplier_3": Task(
         "multiplier-3", (6, 12, 12, 12, 6), BooleanThreshold(stiffening=1e-4, iterations=1000), 200_000
     ),
+    "majority_logic": Task("majority-logic", (16, 16, 16), BooleanThreshold(gap_stop=0.05, iterations=500), 20_000),
     "rule30_ring6": Task(
         "rule-30-ring-6", (6, 18, 18, 6), BooleanThreshold(stiffening=1e-4, gap_stop=0.05, iterations=500), 200_000
     ),

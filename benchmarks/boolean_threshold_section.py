@@ -11,8 +11,9 @@ def section(recorded: dict[str, Any]) -> str:
         "`python -m offramp.benchmarks.boolean_threshold [TASK ...]`: networks whose values are all ±1, found by",
         "projections (reflect-reflect-relax), a start for each seed. Exact: whole-number weights that give every bit",
         "of the table, whatever the gap; such networks are recorded, and a test evaluates each of them again. Of rule",
-        "30, the rings of 6 and 8 cells are whole tables; 16 cells are 256 random states, measured on others. By",
-        "gradients: networks of the same widths, straight through their signs, at the best of four rates.\n",
+        "30, the rings of 6 and 8 cells are whole tables; 16 cells are 256 random states, measured on others, as the",
+        "128 of a network of random majorities are. By gradients: networks of the same widths, straight through their",
+        "signs, at the best of four rates.\n",
         "| task | widths | items | exact | median steps to exact | gap below its limit | -1, 0, 1 only | held-out bits "
         "| by gradients, exact | held-out bits | machine |",
         "| " + "--- | " * 11,

@@ -73,5 +73,5 @@ SYSTEMS = (
     _system("btf_multiplier_3", (6, 12, 12, 12, 6), "multiplier-3", 200, _PRODUCTS),
     _system("btf_autoencoder", (16, 4, 16, 16), "codes-16", 100, _CODES),
     _system("btf_rule30", (6, 18, 18, 6), "rule-30-ring-6", 100, _RING),
-    _system("btf_logic", (16, 16, 16), "majority-logic", 120, BooleanThreshold(gap_stop=0.1)),
+    _system("btf_logic", (16, 16, 16), "majority-logic", 120, BooleanThreshold(gap_stop=0.05)),
 )
