@@ -163,8 +163,8 @@ def _share_weights(module: GraphModule) -> None:
     for node in calls(module):
         if node.target is DEQUANTIZE_CHANNELS and node.args[-1] is torch.int8:
             buffers = node.args[:3]
-            content = tuple(_content(constant_of(module, buffer)) for buffer in buffers)
-            for mine, shared in zip(buffers, first.setdefault(content, buffers)):
+            key = (*(_content(constant_of(module, buffer)) for buffer in buffers), *node.args[3:])
+            for mine, shared in zip(buffers, first.setdefault(key, buffers)):
                 mine.target = shared.target
 
 

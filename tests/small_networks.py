@@ -35,6 +35,20 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
     return network.eval()
 
 
+class Recurrent(nn.Module):
+    """One linear layer and ReLU, so many times in a row: (..., width) to (..., width)."""
+
+    def __init__(self, width: int, calls: int):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.calls = nn.Linear(width, width), calls
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(self.calls):
+            x = self.layer(x).relu()
+        return x
+
+
 def noise(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 

@@ -14,7 +14,7 @@ from offramp.quant.scheme import CALIBRATIONS, Scheme
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
-from small_networks import captured_system, noise, quantized, quantized_system, randomise, samples_of
+from small_networks import Recurrent, captured_system, noise, quantized, quantized_system, randomise, samples_of
 
 IMAGE = (1, 3, 8, 8)
 
@@ -145,23 +145,9 @@ def test_samples_that_do_not_fit_are_refused(captured, samples, message):
         quantize(captured, samples, Scheme())
 
 
-class Recurrent(nn.Module):
-    """One layer, called so many times in a row."""
-
-    def __init__(self, calls):
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer, self.calls = nn.Linear(6, 6), calls
-
-    def forward(self, x):
-        for _ in range(self.calls):
-            x = self.layer(x).relu()
-        return x
-
-
 def stored(calls, **changes):
     """Buffers of codes of the weight, and of the bias, of a layer that is called so many times."""
-    constants = quantized(Recurrent(calls), (1, 6), **changes).constants()
+    constants = quantized(Recurrent(6, calls), (1, 6), **changes).constants()
     return [[value for name, value in constants.items() if name.startswith(f"layer_{of}")] for of in ("weight", "bias")]
 
 
