@@ -131,8 +131,9 @@ def _graph(model: Any, content: bytes) -> TfliteGraph:
     seen: set[str] = set()
     tensors = tuple(_tensor(index, stored, model, content, seen) for index, stored in enumerate(main.tensors))
     operators = tuple(_operator(stored, model) for stored in _listed(main.operators))
-    if any(index >= len(tensors) for op in operators for index in (*op.inputs, *op.outputs)):
-        raise IndexError("an operator reads a tensor that is not there")
+    read = {index for op in operators for index in op.inputs} - {-1}  # what an operator does without
+    if any(not 0 <= index < len(tensors) for index in read.union(*(op.outputs for op in operators))):
+        raise IndexError("an operator reads or gives a tensor that is not there")
     signature = next((s for s in _listed(model.signatureDefs) if s.subgraphIndex == 0), None)
     if signature is not None:
         inputs = {entry.name.decode(): int(entry.tensorIndex) for entry in _listed(signature.inputs)}

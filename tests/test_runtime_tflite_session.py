@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from offramp.errors import BadInput
 from offramp.export.artifact import TensorSpec
+from offramp.export.tflite_rewrites import pack_model, read_model
 from offramp.runtime.macs import count_tflite
 from offramp.runtime.session import open_session
 from offramp.runtime.tflite_graph import TfliteTensor, read_tflite
@@ -158,6 +159,16 @@ def test_a_damaged_byte_never_gives_another_kind_of_error(int8_file, tmp_path_fa
         except BadInput as error:
             faults.append(str(error))
     assert all("net.tflite" in fault and "\n" not in fault for fault in faults)
+
+
+@pytest.mark.parametrize("index", [-1000, -1, 1000])
+def test_an_operator_that_gives_a_tensor_which_is_not_there_is_refused(int8_file, tmp_path, index):
+    model = read_model(int8_file.read_bytes())
+    model.subgraphs[0].operators[0].outputs[0] = index
+    path = tmp_path / "net.tflite"
+    path.write_bytes(pack_model(model))
+    with pytest.raises(BadInput, match=r"net\.tflite: damaged TFLite file"):
+        count_tflite(path)
 
 
 def test_another_kind_of_file_is_refused(tmp_path):
