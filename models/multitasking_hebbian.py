@@ -123,10 +123,22 @@ class Pooled(nn.Module):
         return state
 
 
+class WholeCodes(nn.Module):
+    """A state laid beside the constants -128 and 127 and taken out again, so that its int8 codes are -1, 0 and +1."""
+
+    def __init__(self, spins: int):
+        super().__init__()
+        self.anchors = _linear(torch.zeros(2, spins), _anchors(0, 1))
+
+    def forward(self, state: Tensor) -> Tensor:
+        return torch.cat([self.anchors(state), state], 1)[:, 2:]
+
+
 class PooledMove(nn.Module):
     """The spins of one part follow the fields of all others, through one layer of couplings.
 
-    The zeros of a network that has learnt are exact; other fields keep their sign up to the rounding of the couplings.
+    Of whole codes the fields are exact sums of the couplings' codes, in every engine; they keep the sign of the float
+    network's up to the rounding of the couplings.
     """
 
     def __init__(self, couplings: Tensor, own: Tensor):
@@ -145,12 +157,14 @@ class ShippedPooled(nn.Module):
     def __init__(self, trained: Pooled):
         super().__init__()
         self.steps = trained.steps
-        self.moves = nn.Sequential(*(PooledMove(trained.couplings.detach(), own) for own in trained.parts))
+        self.moves = nn.ModuleList(PooledMove(trained.couplings.detach(), own) for own in trained.parts)
+        self.whole = WholeCodes(trained.couplings.shape[1])
 
     def forward(self, state: Tensor) -> Tensor:
         for _ in range(self.steps):
-            state = self.moves(state)
-        return state
+            for move in self.moves:
+                state = move(self.whole(state))
+        return self.whole(state)
 
 
 def ship(trained: nn.Module) -> nn.Module:

@@ -147,6 +147,25 @@ def test_an_int8_step_is_exact_from_random_states(tmp_path):
         state = expected[0]
 
 
+@pytest.mark.parametrize("target", ["onnx", "tflite", "c"])
+def test_an_int8_step_by_couplings_keeps_spins_whole_and_fields_of_zero(target, tmp_path):
+    """Couplings of -127, 0 and 127, which 8 bits hold: sums cancel out often, and must to the last bit."""
+    draw = torch.Generator().manual_seed(0)
+    couplings = 127.0 * torch.randint(-1, 2, (60, 60), generator=draw)
+    network = ship(Pooled(couplings.triu(1) + couplings.triu(1).T, 1).eval())
+    captured = capture(network, (signs((1, 60), 0),), ("spins",))
+    samples = [(signs((1, 60), seed),) for seed in range(8)]
+    program = quantize(captured, samples, Scheme(rounding="nearest", correct_bias=False)).program
+    path = tmp_path / f"step.{target}"
+    write_artifact(target, program, path, input_names=("spins",), output_names=("recalled",), precision="int8")
+    run = open_session(path).run
+    for seed in range(100, 120):
+        state = signs((1, 60), seed)
+        with torch.no_grad():
+            expected = network(state)
+        assert np.array_equal(run({"spins": state.numpy()})["recalled"], expected.numpy())
+
+
 def test_retrieval_is_measured_on_the_archetype_and_by_ranked_overlaps():
     objective = Retrieval()
     targets = torch.tensor([[0.0, 1, -1, 0, 0], [1.0, 0, 0, 1, 1]])
