@@ -97,7 +97,9 @@ def rules(system: str | None, as_json: bool, **chosen: Any) -> None:
     "--device", default="cpu", show_default=True, help="cpu, cuda or mps; under torchrun, one process a device."
 )
 @click.option("--rule", metavar="RULE", help="Of `offramp rules`; by default the system's own, or back-propagation.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of --rule; repeatable.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Of --rule, or of the system's own; repeatable."
+)
 @click.option("--synapse", metavar="DEVICE", help="Of --rule in-array: the devices that hold and learn the weights.")
 @click.option("--update", type=click.Choice(flags.SCHEMES), help="Of --rule in-array: which devices a pulse goes to.")
 @click.option("--counts", type=click.Choice(flags.COUNTS), help="Of --rule in-array: how a change becomes pulses.")
@@ -130,7 +132,7 @@ def train(
     from .sources import find_source
 
     options = flags.options_of(**chosen)
-    chosen_rule = flags.rule_of(rule, settings, synapse, update, counts)
+    chosen_rule = flags.rule_of(system, rule, settings, synapse, update, counts)
     if aware is not None:
         if rule is not None or optimizer is not None or rate is not None:
             raise BadInput("--aware: trains on by back-propagation; leave out --rule, --optimizer and --rate")

@@ -245,24 +245,35 @@ def recipe_of(
 
 
 def rule_of(
-    name: str | None, settings: tuple[str, ...], synapse: str | None, update: str | None, counts: str | None
+    system: str,
+    name: str | None,
+    settings: tuple[str, ...],
+    synapse: str | None,
+    update: str | None,
+    counts: str | None,
 ) -> "LearningRule | None":
-    """The learning rule that was named; None for the system's own.
+    """The learning rule that was named, or the system's own where settings alone are; None where neither is given.
+
+    Settings that are not given are the system's where the rule is its own, and the rule's defaults otherwise.
 
     Raises:
-        BadInput: there is no such rule or setting, or a setting is given without its rule.
+        BadInput: there is no such rule or setting, or a setting is given for a system without a rule of its own.
     """
     from .errors import BadInput
     from .models.learning import find_rule
+    from .models.system import all_systems
 
     devices = {"--synapse": synapse, "--update": update, "--counts": counts}
     stray = [flag for flag, value in devices.items() if value is not None]
     if stray and name != "in-array":
         raise BadInput(f"{stray[0]}: belongs to --rule in-array; for fine-tuning write --aware synapse=DEVICE")
+    own = all_systems()[system].rule if system in all_systems() else None
     if name is None:
-        if settings:
+        if not settings:
+            return None
+        if own is None:
             raise BadInput(f"--set {settings[0]}: belongs to a learning rule; name it with --rule")
-        return None
+        name = own.name
     given = {"synapse": synapse, "scheme": update, "counts": counts}
     chosen = {key: value for key, value in given.items() if value is not None}
     for setting in settings:
@@ -270,7 +281,7 @@ def rule_of(
         if not equals:
             raise BadInput(f"--set {setting}: give NAME=VALUE, as nudge=0.5; see `offramp rules`")
         chosen[key.strip().replace("-", "_")] = value.strip()
-    return find_rule(name, chosen)
+    return find_rule(name, chosen, own)
 
 
 def wanted_arrays(

@@ -15,7 +15,8 @@ from .sources import Source, find_source, load_data
 def rules_table(reference: str | None, options: Options) -> dict[str, Any]:
     """Every rule with its settings, and by an example those that must be given.
 
-    For a system of the zoo also whether the rule trains it, or why not.
+    For a system of the zoo also whether the rule trains it, or why not; of the rule that is its own, the settings are
+    the system's.
 
     Raises:
         BadInput: the reference is no system of the zoo, or it has no data.
@@ -28,11 +29,16 @@ def rules_table(reference: str | None, options: Options) -> dict[str, Any]:
 def _row(kind: type[LearningRule], source: Source | None, options: Options) -> dict[str, Any]:
     defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING}  # type: ignore[arg-type]
     because = None if source is None else _objection(kind, source, options)
+    own = None if source is None or source.system is None else source.system.rule
+    is_own = own is not None and own.name == kind.name
+    if is_own:
+        defaults = {name: getattr(own, name) for name in defaults}
     return {
         "name": kind.name,
         "trains": kind.trains,
         "source": kind.source,
         "settings": {**kind.required, **defaults},
+        "own": None if source is None else is_own,
         "admitted": None if source is None else because is None,
         "because": because,
     }

@@ -108,13 +108,17 @@ def show_rules(document: dict[str, Any]) -> None:
     if document["system"] is None:
         shown = table("rule", "what it trains", "settings")
         for rule in document["rules"]:
-            settings = ", ".join(f"{name}={value}" for name, value in rule["settings"].items())
-            shown.add_row(rule["name"], rule["trains"], settings or "–")
+            shown.add_row(rule["name"], rule["trains"], _settings(rule))
     else:
-        shown = table("rule", f"trains {document['system']}", "why")
+        shown = table("rule", f"trains {document['system']}", "settings, or why not")
         for rule in document["rules"]:
-            shown.add_row(rule["name"], "yes" if rule["admitted"] else "no", rule["because"] or "")
+            admitted = ("yes, its own" if rule["own"] else "yes") if rule["admitted"] else "no"
+            shown.add_row(rule["name"], admitted, rule["because"] or _settings(rule))
     console.print(shown)
+
+
+def _settings(rule: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in rule["settings"].items()) or "–"
 
 
 @literally

@@ -200,7 +200,7 @@ def test_a_residual_network_is_refused_with_what_stands_in_the_way():
 
 def test_what_is_no_classifier_of_pixels_is_refused():
     rule = Bidirectional()
-    with pytest.raises(BadInput, match="net is trained by a Reconstruction, the rule trains classifiers; train it by"):
+    with pytest.raises(BadInput, match="net does not learn classes, from which its images would be generated; train"):
         rule.learner(setup(perceptron(), objective=Reconstruction()))
     with pytest.raises(BadInput, match=r"net gives \(3,\), the data have 2 classes; give a network with a score for"):
         rule.learner(setup(perceptron(), data=replace(stripes(), labels=("a", "b"))))

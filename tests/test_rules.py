@@ -1,13 +1,17 @@
 """The verb that lists learning rules, and training by one of them from the command line."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from offramp.models.learning import all_rules
+from offramp.models.system import find_system
 
 sys.path.append(str(Path(__file__).parent))
 from command_line import document_of, error_of, offramp
+
+ADDER = find_system("btf_adder").rule
 
 
 def test_every_rule_stands_in_the_table_with_what_it_trains():
@@ -25,6 +29,20 @@ def test_of_a_system_it_is_said_which_rules_train_it_and_why_others_do_not():
     assert rows["in-array"]["because"].startswith("stem.0 is a Conv2d: in-array learning trains chains of Linear")
     assert all(row["because"] for row in rows.values() if not row["admitted"])
     assert "no  " in offramp("rules", "resnet8")
+    assert not any(row["own"] for row in rows.values())
+
+
+def test_a_system_with_a_rule_of_its_own_shows_its_settings():
+    row = next(row for row in document_of("rules", "btf_adder")["rules"] if row["own"])
+    assert row["name"] == "reflect-reflect-relax" and row["settings"]["support"] == ADDER.support
+    assert "yes, its own" in offramp("rules", "btf_adder")
+
+
+@pytest.mark.parametrize("named", [(), ("--rule", "reflect-reflect-relax")])
+def test_a_setting_alone_changes_the_systems_own_rule_and_nothing_else_of_it(named, tmp_path):
+    arguments = ("train", "btf_adder", *named, "--set", "iterations=2", "--epochs", 1, "--runs", tmp_path)
+    rule = document_of(*arguments, code=1)["rule"]
+    assert rule == replace(ADDER, iterations=2).to_json()
 
 
 def test_a_system_is_trained_by_the_rule_that_is_named_with_its_settings(tmp_path):

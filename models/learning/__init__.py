@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import Any, ClassVar, Self
 
@@ -132,9 +132,20 @@ class LearningRule(ABC):
         Raises:
             BadInput: there is no such setting, or the value is not of its kind.
         """
+        return cls(**cls._values(settings))
+
+    def with_settings(self, settings: Mapping[str, str]) -> Self:
+        """This rule with some settings as a user types them, and its own for the others.
+
+        Raises:
+            BadInput: there is no such setting, or the value is not of its kind.
+        """
+        return replace(self, **self._values(settings))  # type: ignore[type-var]
+
+    @classmethod
+    def _values(cls, settings: Mapping[str, str]) -> dict[str, Any]:
         kinds = {field.name: type(field.default) for field in fields(cls)}  # type: ignore[arg-type]
-        values = {name: _value(cls.name, name, text, kinds) for name, text in settings.items()}
-        return cls(**values)
+        return {name: _value(cls.name, name, text, kinds) for name, text in settings.items()}
 
 
 @cache
@@ -145,14 +156,16 @@ def all_rules() -> dict[str, type[LearningRule]]:
     return {rule.name: rule for rule in sorted(rules, key=lambda rule: rule.name)}
 
 
-def find_rule(name: str, settings: Mapping[str, str] | None = None) -> LearningRule:
-    """The rule of a name.
+def find_rule(name: str, settings: Mapping[str, str] | None = None, own: LearningRule | None = None) -> LearningRule:
+    """The rule of a name: where that is a system's own, with what the system sets, else with the rule's defaults.
 
     Raises:
         BadInput: there is none, or it has no such settings; the message lists those that exist.
     """
     if name not in all_rules():
         raise BadInput(f"--rule {name}: no such learning rule; known: {', '.join(all_rules())}")
+    if own is not None and own.name == name:
+        return own.with_settings(settings or {})
     return all_rules()[name].from_settings(settings or {})
 
 

@@ -136,8 +136,8 @@ def two_ways(setup: Setup, rule: str, biases: bool) -> Ways:
     samples = first_samples(setup, rule)
     if not isinstance(setup.objective, Classification):
         raise BadInput(
-            f"--rule {rule}: {setup.name} is trained by a {type(setup.objective).__name__}, the rule trains "
-            "classifiers; train it by back-propagation"
+            f"--rule {rule}: {setup.name} does not learn classes, from which its images would be generated; train it "
+            "by back-propagation"
         )
     _check_pixels(samples, setup, rule)
     module = setup.module

@@ -68,6 +68,15 @@ class InArray(LearningRule):
             )
         return cls(device, replace(learning, scheme=scheme, counts=counts))
 
+    def with_settings(self, settings: Mapping[str, str]) -> Self:
+        """From the devices, scheme and counts that it has, but for what is given.
+
+        Raises:
+            BadInput: as `from_settings`.
+        """
+        held = {"synapse": self.device.name, "scheme": self.learning.scheme, "counts": self.learning.counts}
+        return self.from_settings({**held, **settings})
+
     def to_json(self) -> dict[str, Any]:
         """Name, device and settings."""
         settings = {key: value for key, value in asdict(self.learning).items() if key not in ("rates", "final")}
