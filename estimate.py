@@ -50,3 +50,8 @@ def number_cell(values: Sequence[float], digits: int) -> str:
         return "–"
     found = estimate_of(values)
     return f"{found.mean:.{digits}f}" + (f" ± {found.high - found.mean:.{digits}f}" if len(values) > 1 else "")
+
+
+def short_cell(value: float) -> str:
+    """A positive figure for a table: three digits, or all digits before the point where these are more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..estimate import short_cell
+
 _FORMS = {
     "c portable": "C, 64 samples a word",
     "c avx2": "C, 256, AVX2",
@@ -41,8 +43,10 @@ def section(record: dict[str, Any]) -> str:
     for key, words in _PEERS.items():
         for ours, rate in (("C", _best), ("C from bytes", _from_bytes)):
             ratios = [rate(row) / row["evaluations_per_second"][f"{key} {count}"] for row in networks]
-            lines.append(f"| {ours} over {words}, batch {count:,} | {' | '.join(map(_times, ratios))} |")
-    return "\n".join([*lines, "", "\\* noisy: the median is more than 1.3 times the minimum.", ""])
+            lines.append(f"| {ours} over {words}, batch {count:,} | {' | '.join(map(short_cell, ratios))} |")
+    if any(row["noisy"] for row in networks):
+        lines += ["", "\\* noisy: the median is more than 1.3 times the minimum."]
+    return "\n".join([*lines, ""])
 
 
 def _method(proof: dict[str, Any]) -> str:
@@ -50,11 +54,7 @@ def _method(proof: dict[str, Any]) -> str:
 
 
 def _millions(row: dict[str, Any], form: str) -> str:
-    return f"{row['evaluations_per_second'][form] / 1e6:,.3g}{'*' if form in row['noisy'] else ''}"
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
+    return short_cell(row["evaluations_per_second"][form] / 1e6) + ("*" if form in row["noisy"] else "")
 
 
 def _best(row: dict[str, Any]) -> float:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..estimate import short_cell
+
 _SIZES = {"1k": "1,000 gates", "10k": "10,000", "100k": "100,000", "1m": "1,000,000"}
 _FORMS = {
     "portable": "gate table, 64 samples a word",
@@ -53,4 +55,4 @@ def _cell(network: dict[str, Any], form: str) -> str:
     if time is None:
         return "–"
     seconds = network["compile_seconds"].get(form)
-    return f"{time:,.3g}" + ("" if seconds is None else f" ({seconds:.2f})")
+    return short_cell(time) + ("" if seconds is None else f" ({seconds:.2f})")

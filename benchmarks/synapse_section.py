@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..estimate import CONFIDENCE
+from ..estimate import CONFIDENCE, short_cell
 
 
 def speed(document: dict[str, Any]) -> str:
@@ -73,7 +73,7 @@ def networks(document: dict[str, Any]) -> str:
             "" if row["aware"] is None else shown_estimate("accuracy", row["aware"]),
             f"{row['arrays']:,}",
             f"{row['joules'] * 1e9:,.0f}",
-            f"{row['cell_joules'] * 1e12:,.3g}",
+            short_cell(row["cell_joules"] * 1e12),
             f"{row['seconds_per_1000']:.1f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -58,9 +58,8 @@ Runs = dict[str, list["Outcome"]]
 def reproduce(study: Study) -> list[Claim]:
     """All comparisons."""
     perceptrons = _compared(study, MLP, Perceptron, 8, DEEP, tuple(RULES))
-    filters = _compared(
-        study, CNN, partial(PooledNetwork, (16, 16, 32, 32)), SIDE, CONVOLUTIONAL, (BACK, COUNTER, FIXED)
-    )
+    pooled = partial(PooledNetwork, (16, 16, 32, 32))
+    filters = _compared(study, CNN, pooled, SIDE, CONVOLUTIONAL, (BACK, COUNTER, FIXED, TARGETS))
     encoders = _compared(study, AUTOENCODER, partial(Autoencoder, (16, 32)), SIDE, ENCODING, (BACK, COUNTER))
     return [*_classifying(perceptrons, filters), _aligned(perceptrons[COUNTER], study), _encoding(encoders)]
 
@@ -134,6 +133,8 @@ def _classifying(perceptrons: Runs, filters: Runs) -> list[Claim]:
               cnn[BACK], cnn[COUNTER], -0.01),
         above(f"of {flat} it is more accurate than feedback alignment {_ABOVE.format('0')}", ACCURACY, cnn[FIXED],
               cnn[COUNTER]),
+        above(f"of {flat} it {near} difference target propagation {_ABOVE.format('-1 point')}", ACCURACY, cnn[TARGETS],
+              cnn[COUNTER], -0.01),
     ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from offramp.estimate import CONFIDENCE, Estimate, estimate_of, exactly, number_cell, percent_cell, share_of
+from offramp.estimate import CONFIDENCE, Estimate, estimate_of, exactly, number_cell, percent_cell, share_of, short_cell
 
 # Student's t for 95 %, two-sided, from tables: degrees of freedom and value.
 STUDENT = {1: 12.706, 2: 4.303, 4: 2.776, 9: 2.262, 30: 2.042}
@@ -63,3 +63,9 @@ def test_a_cell_has_the_half_width_where_there_are_several_values():
 
 def test_an_exact_figure_is_its_own_interval():
     assert exactly(3) == Estimate(3.0, 3.0, 3.0)
+
+
+def test_short_figures_keep_three_digits_and_never_an_exponent():
+    assert [short_cell(value) for value in (0.01234, 1.5, 99.96, 100.4, 1271.6, 83892.0)] == [
+        "0.0123", "1.5", "100", "100", "1,272", "83,892",
+    ]  # fmt: skip

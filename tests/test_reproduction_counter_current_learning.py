@@ -10,7 +10,7 @@ from offramp.reproductions import Study, claims_of
 from offramp.reproductions import counter_current_learning as study_of_rules
 from offramp.reproductions._learning_rules import readout_of
 from offramp.reproductions._trainings import seeded
-from offramp.reproductions.counter_current_learning import BACK, COUNTER, RATES, RULES, Outcome
+from offramp.reproductions.counter_current_learning import BACK, COUNTER, RATES, READOUT, RULES, Outcome
 
 SLUG = "counter-current-learning"
 
@@ -24,15 +24,16 @@ def claims():
 
 
 def test_every_claim_has_both_sides_and_says_its_rule(claims):
-    assert len(claims) == 8
+    assert len(claims) == 9
     assert all("interval" in claim["claim"] and claim["seeds"] == 1 for claim in claims)
-    assert [claim["metric"] for claim in claims].count("accuracy") == 6
-    assert all(claim[side]["mean"] > 0 for claim in claims[:6] for side in ("baseline", "ours"))
+    assert [claim["metric"] for claim in claims].count("accuracy") == 7
+    assert all(claim[side]["mean"] > 0 for claim in claims[:7] for side in ("baseline", "ours"))
 
 
 def test_tables_name_every_rule_and_every_matrix(claims):
     first, cosines = (claim["table"] for claim in claims if claim["table"])
     assert [row[0] for row in first["rows"]] == list(RULES) == list(RATES)
+    assert [row[0] for row in first["rows"] if row[-1] == "–"] == [READOUT]
     assert [row[0] for row in cosines["rows"]] == ["1", "2", "3", "4", "5"]
 
 
