@@ -139,7 +139,7 @@ def train(
         run = train_aware(system, aware, options, epochs, resume, device, say)
         folder = options.runs / f"{Path(system).name}.{run.rule['device']['name']}" if run.rule else options.runs
     else:
-        recipe = flags.recipe_of(system, epochs, optimizer, rate)
+        recipe = flags.recipe_of(system, epochs, optimizer, rate, chosen_rule)
         run = train_source(find_source(system, options.seed), options, recipe, resume, device, chosen_rule)
         folder = options.runs / system
     about = {"name": run.system, "run": str(folder), "rule": run.rule}

@@ -224,9 +224,17 @@ def _wanted(scheme: str, budgets: tuple[str, ...], bits: tuple[str, ...]) -> "Wa
 
 
 def recipe_of(
-    reference: str, epochs: int | None, optimizer: str | None = None, rate: float | None = None
+    reference: str,
+    epochs: int | None,
+    optimizer: str | None = None,
+    rate: float | None = None,
+    rule: "LearningRule | None" = None,
 ) -> "Recipe | None":
-    """The system's own recipe with other epochs, optimizer or rate; None where nothing was asked."""
+    """The system's own recipe with other epochs, optimizer or rate; None where nothing was asked.
+
+    Raises:
+        BadInput: it is no system, or the rule (by default the system's own) goes by no such thing.
+    """
     given = {"--epochs": epochs, "--optimizer": optimizer, "--rate": rate}
     asked = [flag for flag, value in given.items() if value is not None]
     if not asked:
@@ -238,7 +246,11 @@ def recipe_of(
 
     if reference not in all_systems():
         raise BadInput(f"{asked[0]}: only a system of the zoo is trained here; {reference} is taken as it is")
-    own = all_systems()[reference].recipe
+    system = all_systems()[reference]
+    own, rule = system.recipe, rule or system.rule
+    for flag, field in (("--optimizer", "optimizer"), ("--rate", "learning_rate")):
+        if rule is not None and flag in asked and field not in rule.heeds:
+            raise BadInput(f"{flag}: {rule.name} has none that it would change; leave it out")
     chosen = optimizer or own.optimizer
     usual = own.learning_rate if (chosen == "sgd") == (own.optimizer == "sgd") else _USUAL_RATES[chosen]
     return replace(own, epochs=epochs or own.epochs, optimizer=chosen, learning_rate=rate or usual)

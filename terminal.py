@@ -38,7 +38,7 @@ def short(text: str) -> str:
 # Columns that may break over lines.
 _PROSE = {
     *("detail", "to enable it", "what", "what the samples say", "why", "works", "paper", "title"),
-    *("what the paper says", "what it trains", "settings"),
+    *("what the paper says", "what it trains", "settings", "settings, or why not"),
 }
 
 

@@ -3,6 +3,7 @@
 import copy
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,36 @@ class Remembering(nn.Module):
         return self.last(self.cell(x[:, 0])[0][:, -1])
 
 
+class Branching(nn.Module):
+    """Looks at its values, which no tracing gets past, inside a module that can be looked into."""
+
+    class Inner(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else 2 * x
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.linear = self.Inner(), nn.Linear(16, 16)
+
+    def forward(self, x):
+        return self.inner(self.linear(self.inner(x)))
+
+
+class Ends(nn.Module):
+    """A perceptron that may give a hidden value too, and computes something that nothing reads."""
+
+    def __init__(self, several: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.unread = nn.Linear(16, 8), nn.Linear(8, 3), nn.Linear(3, 2)
+        self.several = several
+
+    def forward(self, x):
+        hidden = torch.relu(self.first(x.flatten(1)))
+        scores = self.second(hidden)
+        self.unread(scores)
+        return (scores, hidden) if self.several else scores
+
+
 # Chains
 
 
@@ -66,6 +97,20 @@ def test_blocks_in_a_row_compute_what_the_network_does(build, names):
     assert torch.equal(value, module(images()))
     shared = {id(parameter) for block in blocks for parameter in block.module.parameters()}
     assert shared == {id(parameter) for parameter in module.parameters()}
+
+
+def test_modules_that_look_at_their_values_stay_whole_wherever_they_are():
+    module = nn.Sequential(nn.Flatten(), Branching(), nn.ReLU(), nn.Sequential(Branching()), nn.Linear(16, 3)).eval()
+    value = images()
+    for block in chain_of(module, images(), "r"):
+        value = block.module(value)
+    assert torch.equal(value, module(images()))
+
+
+def test_a_chain_ends_with_what_the_network_gives():
+    module = Ends(several=False)
+    blocks = chain_of(module, images(), "r")
+    assert [block.outputs for block in blocks] == [(8,), (3,)]
 
 
 def test_finding_the_blocks_leaves_norms_and_modes_alone():
@@ -93,6 +138,7 @@ def test_networks_of_the_zoo_are_chains(name, count):
     [
         (Passed, "no value between its layers that all passes through, so no two blocks; train it by back-propagation"),
         (Remembering, "cell is a GRU, which recurs; train it by back-propagation"),
+        (partial(Ends, True), "the network gives several outputs, chains give one; train it by back-propagation"),
     ],
 )
 @pytest.mark.parametrize("rule", ["counter-current", "target-propagation"])

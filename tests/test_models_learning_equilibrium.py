@@ -161,7 +161,7 @@ def test_settings_out_of_range_are_refused():
 
 
 def test_a_network_without_states_is_refused():
-    with pytest.raises(BadInput, match=r"mine has no states that relax: Linear computes .*; train it by back-prop"):
+    with pytest.raises(BadInput, match=r"mine is a Linear, no network whose layers relax .*; train it by back-prop"):
         Equilibrium().learner(setup_of(nn.Linear(16, 4)))
 
 

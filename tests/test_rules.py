@@ -2,16 +2,24 @@
 
 import sys
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 
 import pytest
-from offramp.models.learning import all_rules
-from offramp.models.system import find_system
+import torch
+from offramp.errors import BadInput
+from offramp.models.batches import each, read_batches, size_of
+from offramp.models.learning import Setup, all_rules
+from offramp.models.objectives import Batch, objective_of
+from offramp.models.system import all_systems, find_system
+from offramp.sources import find_source, load_data
 
 sys.path.append(str(Path(__file__).parent))
 from command_line import document_of, error_of, offramp
 
 ADDER = find_system("btf_adder").rule
+DEAR = {"symbrain", "symbrain_pairs", "symbrain_xs"}  # whose pictures take many seconds to draw
+SMALL = [name for name, system in all_systems().items() if system.dataset is not None and name not in DEAR]
 
 
 def test_every_rule_stands_in_the_table_with_what_it_trains():
@@ -75,12 +83,49 @@ def test_an_optimizer_of_another_family_comes_with_its_usual_rate(tmp_path):
         ("--rule counter-current --set speed=1", "--rule counter-current: no setting speed; it has strength, "),
         ("--rule counter-current --set speed", "--set speed: give NAME=VALUE, as nudge=0.5; see `offramp rules`"),
         ("--set strength=1", "--set strength=1: belongs to a learning rule; name it with --rule"),
+        (
+            "--rule in-array --synapse epiram --optimizer muon",
+            "--optimizer: in-array has none that it would",
+        ),
         ("--rule back-propagation --synapse epiram", "--synapse: belongs to --rule in-array; for fine-tuning write"),
     ],
 )
 def test_a_wrong_rule_is_one_line(arguments, line, tmp_path):
     assert error_of("train", "synapse_mlp", *arguments.split(), "--runs", tmp_path).startswith(line)
     assert not (tmp_path / "synapse_mlp").exists()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_rule_that_says_it_trains_a_system_learns_a_batch_of_it(name):
+    source = find_source(name, 0)
+    system, data = source.system, load_data(source, None)
+    items = size_of(data.train)
+    raw, targets = next(iter(read_batches(data.train, [list(range(items if items <= 128 else 8))])))
+    batch = Batch(each(data.preprocessing.apply, raw), targets, system.recipe, torch.Generator().manual_seed(0))
+    objective = system.objective or objective_of(system.task)
+    learned = set()
+    for rule in all_rules().values():
+        torch.manual_seed(0)
+        module = system.build().train()
+        try:
+            learner = rule.from_settings(rule.required).learner(
+                Setup(name, system.task, module, objective, data, system.recipe)
+            )
+        except BadInput:
+            continue
+        before = [parameter.clone() for parameter in module.parameters()]
+        assert isfinite(learner.learn(batch, 0.01)), rule.name
+        assert any(not torch.equal(*pair) for pair in zip(before, module.parameters())), rule.name
+        learned.add(rule.name)
+    assert "back-propagation" in learned and (system.rule is None or system.rule.name in learned)
+
+
+@pytest.mark.parametrize("verb", ["train", "deploy"])
+@pytest.mark.parametrize(("system", "rule"), [("btf_adder", "reflect-reflect-relax"), ("hopfield_step", "hebbian")])
+def test_what_a_systems_own_rule_does_not_go_by_is_refused(verb, system, rule, tmp_path):
+    for flag, value in (("--optimizer", "muon"), ("--rate", 0.1)):
+        line = error_of(verb, system, flag, value, "--runs", tmp_path / "runs")
+        assert line == f"{flag}: {rule} has none that it would change; leave it out"
 
 
 def test_rules_of_what_is_no_system_are_refused():

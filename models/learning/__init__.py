@@ -106,12 +106,14 @@ class LearningRule(ABC):
         source: citation, one line.
         trains: which networks it trains, in a few words.
         required: settings that have no default, with an example of each.
+        heeds: of a recipe's `optimizer` and `learning_rate`, those that the rule goes by.
     """
 
     name: ClassVar[str]
     source: ClassVar[str]
     trains: ClassVar[str]
     required: ClassVar[Mapping[str, str]] = {}
+    heeds: ClassVar[frozenset[str]] = frozenset({"optimizer", "learning_rate"})
 
     @abstractmethod
     def learner(self, setup: Setup) -> Learner:

@@ -37,6 +37,7 @@ class BooleanThreshold(LearningRule):
     name = "reflect-reflect-relax"
     source = "Elser and Lal, Learning with Boolean threshold functions, arXiv 2602.17493"
     trains = "chains of Linear layers and signs, on data of ±1"
+    heeds = frozenset()
 
     support: float = 3.0
     relaxation: float = 0.2

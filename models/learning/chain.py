@@ -54,8 +54,8 @@ def chain_of(module: nn.Module, samples: Tensor, rule: str) -> list[Block]:
         rule: that asks, for errors.
 
     Raises:
-        BadInput: the network takes several inputs, recurs, branches on its values, or has no value that all passes
-            through; the message names what stands in the way.
+        BadInput: the network takes several inputs or gives several outputs, recurs, branches on its values, or has no
+            value that all passes through; the message names what stands in the way.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, _RECURRENT):
@@ -72,12 +72,14 @@ class _Tracer(fx.Tracer):
     """Looks into modules as far as they can be looked into."""
 
     def call_module(self, m: nn.Module, forward, args, kwargs):
-        count = len(self.graph.nodes)
+        count, depth = len(self.graph.nodes), len(self.module_stack)
         try:
             return super().call_module(m, forward, args, kwargs)
         except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError):
             for node in reversed(list(self.graph.nodes)[count:]):
                 self.graph.erase_node(node)
+            while len(self.module_stack) > depth:  # what was entered and not left; the module around checks it
+                self.module_stack.popitem()
             return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
 
 
@@ -89,7 +91,12 @@ def _traced(module: nn.Module, rule: str) -> fx.GraphModule:
         raise BadInput(f"--rule {rule}: the network cannot be read as a chain ({reason}); {_MEND}") from error
     if sum(node.op == "placeholder" and bool(node.users) for node in graph.nodes) != 1:
         raise BadInput(f"--rule {rule}: the network takes several inputs, chains take one; {_MEND}")
-    return fx.GraphModule(module, graph)
+    if not isinstance(graph.output_node().args[0], fx.Node):
+        raise BadInput(f"--rule {rule}: the network gives several outputs, chains give one; {_MEND}")
+    traced = fx.GraphModule(module, graph)
+    traced.graph.eliminate_dead_code()  # so that the last node is what the network gives
+    traced.recompile()
+    return traced
 
 
 def _matrices(module: nn.Module) -> set[str]:

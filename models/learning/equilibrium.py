@@ -70,8 +70,8 @@ class Equilibrium(LearningRule):
         """
         if not isinstance(setup.module, Relaxing):
             raise BadInput(
-                f"--rule {self.name}: {setup.name} has no states that relax: {type(setup.module).__name__} computes "
-                "its output in one pass; train it by back-propagation"
+                f"--rule {self.name}: {setup.name} is a {type(setup.module).__name__}, no network whose layers relax "
+                "towards each other, as equilibrium_mlp; train it by back-propagation"
             )
         if not setup.objective.classes or setup.objective.companion(setup.module, setup.data) is not None:
             raise BadInput(

@@ -39,8 +39,8 @@ class FeedbackAlignment(LearningRule):
             matrices = [p for p in layer.parameters(recurse=False) if sum(side > 1 for side in p.shape) > 1]
             if matrices and not (isinstance(layer, _LAYERS) and _is_plain(layer)):
                 raise BadInput(
-                    f"--rule {self.name}: {name} is a {type(layer).__name__}, which has no other way back than its own "
-                    "weights; train it by back-propagation"
+                    f"--rule {self.name}: {name or 'the network'} is a {type(layer).__name__}, which has no other way "
+                    "back than its own weights; train it by back-propagation"
                 )
         setup.refuse_companion(self.name)
         return FeedbackAlignmentLearner(setup)

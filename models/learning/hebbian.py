@@ -36,6 +36,7 @@ class Hebbian(LearningRule):
     name = "hebbian"
     source = "Agliari et al., Parallel Learning by Multitasking Neural Networks, J. Stat. Mech. 2023, arXiv 2308.04106"
     trains = "networks of spins with patterns or couplings"
+    heeds = frozenset()
 
     supervision: str = "supervised"
 

@@ -31,6 +31,7 @@ class InArray(LearningRule):
     source = "Lim et al., Adaptive learning rule for hardware DNNs, NCAA 31 (2019), arXiv 1707.06381"
     trains = "chains of Linear layers with Hardtanh(0, 1) between"
     required = MappingProxyType({"synapse": "epiram"})
+    heeds = frozenset({"learning_rate"})
 
     device: SynapseDevice
     learning: Learning
@@ -138,8 +139,8 @@ def _linears(module: nn.Module) -> list[nn.Linear]:
             is_clipped = True
         elif not isinstance(leaf, nn.Flatten | nn.Identity):
             raise BadInput(
-                f"{name} is a {type(leaf).__name__}: in-array learning trains chains of Linear layers with biases and "
-                "Hardtanh(0, 1) between; train this network by back-propagation"
+                f"{name or 'the network'} is a {type(leaf).__name__}: in-array learning trains chains of Linear layers "
+                "with biases and Hardtanh(0, 1) between; train this network by back-propagation"
             )
     if not linears:
         raise BadInput("the network has no Linear layer that arrays could hold; train it by back-propagation")
