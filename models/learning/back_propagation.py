@@ -30,7 +30,7 @@ class BackPropagationLearner(DescentLearner):
 
     def __init__(self, setup: Setup):
         self._objective, self._module = setup.objective, setup.module
-        self._recipe = setup.recipe
+        self._recipe, self._name = setup.recipe, setup.name
         self._companion = setup.objective.companion(setup.module, setup.data)
         if self._companion is not None and setup.ranks.world > 1:
             raise BadInput(f"{setup.ranks.world} processes: {setup.name} trains in one; start it without torchrun")
@@ -50,6 +50,11 @@ class BackPropagationLearner(DescentLearner):
         self.descent.begin(rate)
         with self._perturbation.chip(self._module, self._steps) if self._perturbation else nullcontext():
             loss = self._loss(batch)
+            if not loss.requires_grad:
+                raise BadInput(
+                    f"{self._name}: no gradient reaches its weights; give what its outputs pass through a gradient, as "
+                    "a sign one straight through, or leave this training out"
+                )
             loss.backward()
         self.descent.step()
         self._steps += 1

@@ -23,6 +23,7 @@ from ..rules import Kind
 from ..scheme import Scheme
 from ..weights import quantize_weight
 from .layer import QuantizedLayer
+from .own_signs import pass_gradients
 from .quantizers import ConstantQuantizer, SignQuantizer, SignWeightQuantizer, ValueQuantizer, WeightQuantizer
 from .signs import ESTIMATORS
 
@@ -47,6 +48,7 @@ def prepare(captured: Captured, coding: Coding, scheme: Scheme, estimator: str =
     inputs = {node: activation_inputs(node, plan.rules[node])[0] for node in bits}
     quantizers = _insert_value_quantizers(module, plan, coding)
     edges: dict[tuple[str, int], Node] = {}
+    tied: dict[str | tuple[str, int], QuantizedLayer] = {}
     for node, chosen in bits.items():
         source, key = inputs[node], (inputs[node].name, chosen.activation)
         quantizer: ValueQuantizer | SignQuantizer = quantizers[source]
@@ -56,10 +58,12 @@ def prepare(captured: Captured, coding: Coding, scheme: Scheme, estimator: str =
             node.args = (edges[key], *node.args[1:])
             quantizer = module.get_submodule(str(edges[key].target))
         layer = _layer(module, node, plan, chosen.weight, coding, quantizer, estimator)
+        _tie(layer, node, tied)
         _replace(module, node, f"layer_{node.name}", layer, (node.args[0],))
     for node, rule in plan.rules.items():
         if rule.kind is Kind.ARITHMETIC:
             _quantize_constants(module, node)
+    pass_gradients(module, estimator)
     module.graph.eliminate_dead_code()
     module.graph.lint()
     module.recompile()
@@ -133,6 +137,22 @@ def _layer(
         scale = quantize_weight(weight, axis, None, bits).scale
         quantizer = WeightQuantizer(torch.from_numpy(scale), weight.ndim, axis, bits)
     return QuantizedLayer(node.target, node.args[3:], weight, bias, norm, axis, bits, quantizer, source)
+
+
+def _tie(layer: QuantizedLayer, node: Node, tied: dict[str | tuple[str, int], QuantizedLayer]) -> None:
+    """Layers that read one weight, as in unrolled and recurrent networks, go on training one; so with biases.
+
+    They share its steps too where they have the same bits. A weight with a batch norm behind it was folded for each
+    use alone.
+    """
+    if layer.has_norm:
+        return
+    weight, bias = node.args[1:3] if len(node.args) > 2 else (node.args[1], None)
+    if isinstance(weight, Node) and is_constant(weight):
+        layer.weight = tied.setdefault(str(weight.target), layer).weight
+        layer.quantizer = tied.setdefault((str(weight.target), layer.bits), layer).quantizer
+    if layer.bias is not None and isinstance(bias, Node) and is_constant(bias):
+        layer.bias = tied.setdefault(str(bias.target), layer).bias
 
 
 def _quantize_constants(module: GraphModule, node: Node) -> None:
