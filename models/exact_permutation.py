@@ -140,9 +140,12 @@ class Permuting(Objective):
         known = (batch.targets >= 0).all(1)
         if not known.any():
             raise BadInput("permuted bits: no input of the batch has a label; give the basis vectors")
-        bits, targets = inputs[0][known], batch.targets[known]
-        outputs = network.members(bits) if isinstance(network, Ensemble) else in_tuple(network(bits))[0]
-        return Outcome((outputs - targets).square().sum() / 2, inputs, outputs)
+        targets = batch.targets[known]
+        if isinstance(network, Ensemble):
+            outputs = network.members(inputs[0][known])
+            return Outcome((outputs - targets).square().sum() / 2, inputs, outputs)
+        outputs = in_tuple(network(*inputs))[0]  # of every input, as a teacher's
+        return Outcome((outputs[known] - targets).square().sum() / 2, inputs, outputs)
 
     def inputs(self, samples: Raw, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, ...]:
         return in_tuple(samples)

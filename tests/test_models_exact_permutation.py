@@ -100,6 +100,15 @@ def test_inputs_without_labels_change_nothing():
         Permuting().loss(network, None, Batch(torch.ones(1, 4), -torch.ones(1, 4), Recipe(), torch.Generator()))
 
 
+def test_what_ships_is_trained_on_the_labelled_inputs_and_held_to_a_teacher_on_all():
+    shipped = ship(small())
+    inputs = torch.cat([torch.eye(4), torch.ones(3, 4)])
+    targets = torch.cat([torch.eye(4)[:, ORDER], -torch.ones(3, 4)])
+    outcome = Permuting().loss(shipped, None, Batch(inputs, targets, Recipe(), torch.Generator()))
+    assert outcome.outputs.shape == shipped(*outcome.inputs)[0].shape == (7, 4)
+    torch.testing.assert_close(outcome.loss, (shipped(torch.eye(4))[0] - targets[:4]).square().sum() / 2)
+
+
 def test_training_on_the_basis_decodes_every_input(trained):
     run, network = trained
     assert run.metrics["accuracy"] == run.metrics["bit_accuracy"] == 1.0 and run.metrics["least_margin"] > 0
