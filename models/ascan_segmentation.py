@@ -113,11 +113,14 @@ class Segmentation(Objective):
     auxiliary: float = 0.4
 
     def companion(self, network: nn.Module, data: Data) -> nn.Module | None:
-        return AuxiliaryHead(self.config)
+        """The auxiliary head; None for a network that shows its outputs alone, as one trained for a precision."""
+        return AuxiliaryHead(self.config) if isinstance(network, AscanSegmentation) else None
 
     def loss(self, network: nn.Module, companion: nn.Module | None, batch: Batch) -> Outcome:
-        assert companion is not None
         inputs, targets, recipe = in_tuple(batch.samples), batch.targets, batch.recipe
+        if companion is None:
+            outputs = in_tuple(network(*inputs))[0]
+            return Outcome(self._cross_entropy(outputs, targets, recipe), inputs, outputs)
         maps: list[Tensor] = []
         whole = network.module if isinstance(network, DistributedDataParallel) else network
         hook = whole.get_submodule("backbone").register_forward_hook(lambda _, given, found: maps.extend(found))

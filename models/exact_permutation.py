@@ -141,11 +141,9 @@ class Permuting(Objective):
         if not known.any():
             raise BadInput("permuted bits: no input of the batch has a label; give the basis vectors")
         targets = batch.targets[known]
-        if isinstance(network, Ensemble):
-            outputs = network.members(inputs[0][known])
-            return Outcome((outputs - targets).square().sum() / 2, inputs, outputs)
         outputs = in_tuple(network(*inputs))[0]  # of every input, as a teacher's
-        return Outcome((outputs[known] - targets).square().sum() / 2, inputs, outputs)
+        answers = network.members(inputs[0][known]) if isinstance(network, Ensemble) else outputs[known]
+        return Outcome((answers - targets).square().sum() / 2, inputs, outputs)
 
     def inputs(self, samples: Raw, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, ...]:
         return in_tuple(samples)

@@ -1,0 +1,44 @@
+"""Every system's objective, on a network that shows nothing but its outputs, as one that is trained for a precision."""
+
+from math import isfinite
+
+import pytest
+import torch
+from offramp.models.batches import each, read_batches, size_of
+from offramp.models.objectives import Batch, in_tuple, objective_of
+from offramp.models.system import all_systems, find_system
+from offramp.sources import find_source, load_data
+from torch import nn
+
+DEAR = {"symbrain", "symbrain_pairs", "symbrain_xs"}  # whose pictures take many seconds to draw
+SMALL = [name for name, system in all_systems().items() if system.dataset is not None and name not in DEAR]
+
+
+class Opaque(nn.Module):
+    """A network behind which nobody sees."""
+
+    def __init__(self, network):
+        super().__init__()
+        self._network = [network]
+        self.weights = nn.ParameterList(network.parameters())
+
+    def forward(self, *inputs):
+        return self._network[0](*inputs)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_loss_and_what_a_teacher_is_compared_with_need_outputs_alone(name):
+    system, data = find_system(name), load_data(find_source(name, 0), None)
+    objective = system.objective or objective_of(system.task)
+    torch.manual_seed(0)
+    trained = system.build().eval()
+    network = Opaque(system.ship(trained) if system.ship else trained)
+    items = size_of(data.train)
+    raw, targets = next(iter(read_batches(data.train, [list(range(min(items, 8)))])))
+    batch = Batch(each(data.preprocessing.apply, raw), targets, system.recipe, torch.Generator().manual_seed(0))
+    outcome = objective.loss(network, objective.companion(network, data), batch)
+    assert isfinite(outcome.loss.item())
+    with torch.no_grad():
+        wanted = in_tuple(network(*outcome.inputs))[0]
+    assert outcome.outputs.shape == wanted.shape
+    assert isfinite(objective.distance(outcome.outputs, wanted, system.recipe.temperature).item())
