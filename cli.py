@@ -134,8 +134,8 @@ def train(
     options = flags.options_of(**chosen)
     chosen_rule = flags.rule_of(system, rule, settings, synapse, update, counts)
     if aware is not None:
-        if rule is not None or optimizer is not None or rate is not None:
-            raise BadInput("--aware: trains on by back-propagation; leave out --rule, --optimizer and --rate")
+        if chosen_rule is not None or optimizer is not None or rate is not None:
+            raise BadInput("--aware: trains on by back-propagation; leave out --rule, --set, --optimizer and --rate")
         run = train_aware(system, aware, options, epochs, resume, device, say)
         folder = options.runs / f"{Path(system).name}.{run.rule['device']['name']}" if run.rule else options.runs
     else:

@@ -120,6 +120,11 @@ def test_every_rule_that_says_it_trains_a_system_learns_a_batch_of_it(name):
     assert "back-propagation" in learned and (system.rule is None or system.rule.name in learned)
 
 
+def test_settings_of_a_rule_are_refused_beside_training_by_another(tmp_path):
+    line = error_of("train", "btf_adder", "--aware", "synapse=epiram", "--set", "restarts=2", "--runs", tmp_path)
+    assert line == "--aware: trains on by back-propagation; leave out --rule, --set, --optimizer and --rate"
+
+
 @pytest.mark.parametrize("verb", ["train", "deploy"])
 @pytest.mark.parametrize(("system", "rule"), [("btf_adder", "reflect-reflect-relax"), ("hopfield_step", "hebbian")])
 def test_what_a_systems_own_rule_does_not_go_by_is_refused(verb, system, rule, tmp_path):
