@@ -14,10 +14,11 @@ from offramp.quant.qat.read import lower_trained
 from offramp.quant.qat.start import trainable
 from offramp.quant.scheme import Scheme, bits_named
 from torch import nn
+from torch.nn import functional
 
 sys.path.append(str(Path(__file__).parent))
 from small_chains import batch, setup
-from small_networks import noise, samples_of
+from small_networks import Recurrent, noise, samples_of
 
 ROW = (1, 6)
 FORMS = {
@@ -39,21 +40,24 @@ class Signs(nn.Module):
         return self.form(self.last(self.form(self.first(x))))
 
 
-class Unrolled(nn.Module):
-    def __init__(self, steps=4):
+class Mirrored(nn.Module):
+    """One kernel forth and back: its channels are of another axis each way."""
+
+    def __init__(self):
         super().__init__()
-        self.own, self.last, self.steps = nn.Linear(6, 6), nn.Linear(6, 3), steps
+        torch.manual_seed(0)
+        self.first, self.kernel = nn.Conv2d(2, 3, 1), nn.Parameter(torch.randn(4, 3, 3, 3) / 5)
+        self.last = nn.Conv2d(3, 2, 1)
 
     def forward(self, x):
-        for _ in range(self.steps):
-            x = torch.relu(self.own(x))
-        return self.last(x)
+        hidden = functional.conv2d(self.first(x).relu(), self.kernel, padding=1).relu()
+        return self.last(functional.conv_transpose2d(hidden, self.kernel, padding=1))
 
 
-def started(network, name="w4a8", estimator="plain"):
-    captured = capture(network.eval(), (noise(ROW),))
-    scheme = Scheme(*bits_named(name), calibration="minmax")
-    return captured, scheme, trainable(network, captured, samples_of(ROW), scheme, 8, Stages(10**6), estimator)
+def started(network, shape=ROW):
+    captured = capture(network.eval(), (noise(shape),))
+    scheme = Scheme(*bits_named("w4a8"), calibration="minmax")
+    return captured, scheme, trainable(network, captured, samples_of(shape), scheme, 8, Stages(10**6), "plain")
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -85,23 +89,27 @@ def test_the_gradient_is_the_estimators_and_points_the_way_of_the_jump(estimator
         assert (near > 0).all() and (far > 0) == (estimator == "plain")
 
 
-def test_layers_of_one_weight_are_trained_as_one_and_held_once():
-    torch.manual_seed(0)
-    captured, scheme, training = started(Unrolled())
-    assert sum(parameter.ndim == 2 and parameter.shape[1] == 6 for parameter in training.parameters()) == 2
+@pytest.mark.parametrize(
+    ("build", "shape", "kernel", "held"),
+    # Of 8 bits where the input is read or the output given, of 4 elsewhere; codes of either axis.
+    [(lambda: Recurrent(6, 5), ROW, (6, 6), 2), (Mirrored, (1, 2, 5, 5), (4, 3, 3, 3), 2)],
+    ids=["recurrent", "mirrored"],
+)
+def test_layers_of_one_weight_are_trained_as_one(build, shape, kernel, held):
+    captured, scheme, training = started(build(), shape=shape)
+    assert [tuple(parameter.shape) for parameter in training.parameters()].count(kernel) == 1
     optimizer = torch.optim.SGD(training.parameters(), lr=0.05)
     for seed in range(3):
         optimizer.zero_grad()
-        training.train()(noise((8, 6), seed)).square().sum().backward()
+        training.train()(noise((8, *shape[1:]), seed)).square().mean().backward()
         optimizer.step()
     program = lower_trained(training.eval(), captured, scheme)
-    weights = [name for name, tensor in program.program.named_buffers() if tuple(tensor.shape) == (6, 6)]
-    assert len(weights) == 2  # of 8 bits where the input is read, of 4 elsewhere
-    alone = trainable(Unrolled().eval(), captured, samples_of(ROW), scheme, 1, Stages(0))
+    assert [tuple(tensor.shape) for _, tensor in program.program.named_buffers()].count(kernel) == held
+    alone = trainable(build().eval(), captured, samples_of(shape), scheme, 1, Stages(0))
     alone.load_state_dict(training.state_dict())
     for seed in range(5):
         with torch.no_grad():
-            assert torch.equal(alone.eval()(noise(ROW, 50 + seed)), program(noise(ROW, 50 + seed))[0])
+            assert torch.equal(alone.eval()(noise(shape, 50 + seed)), program(noise(shape, 50 + seed))[0])
 
 
 def test_a_network_that_no_gradient_gets_through_is_refused_in_one_line():

@@ -88,9 +88,6 @@ def _number(module: GraphModule, argument: object) -> float | None:
 
 
 def _width(module: GraphModule, value: Node) -> float:
-    """A quarter of the value's range, about two standard deviations of a bell curve that fills it; 1 if unknown."""
+    """Of a value that is quantized; 1 of another."""
     quantizer = module.get_submodule(str(value.target)) if value.op == "call_module" else None
-    if not isinstance(quantizer, ValueQuantizer):
-        return 1.0
-    affine = quantizer.affine()
-    return (affine.high - affine.low) / 4
+    return quantizer.sign_width() if isinstance(quantizer, ValueQuantizer) else 1.0

@@ -48,7 +48,7 @@ def prepare(captured: Captured, coding: Coding, scheme: Scheme, estimator: str =
     inputs = {node: activation_inputs(node, plan.rules[node])[0] for node in bits}
     quantizers = _insert_value_quantizers(module, plan, coding)
     edges: dict[tuple[str, int], Node] = {}
-    tied: dict[str | tuple[str, int], QuantizedLayer] = {}
+    tied: dict[tuple, QuantizedLayer] = {}
     for node, chosen in bits.items():
         source, key = inputs[node], (inputs[node].name, chosen.activation)
         quantizer: ValueQuantizer | SignQuantizer = quantizers[source]
@@ -106,10 +106,8 @@ def _insert_edge(
     if edge.shift is None:
         quantizer = ValueQuantizer(edge.affine)
     else:
-        affine = value.affine()
         axis, rank = channel_axis(node), source.meta["val"].ndim
-        # A quarter of the range: about two standard deviations of a bell curve that fills it.
-        quantizer = SignQuantizer(edge, value, (affine.high - affine.low) / 4, rank, axis, estimator)
+        quantizer = SignQuantizer(edge, value, value.sign_width(), rank, axis, estimator)
     assert isinstance(node.args[0], Node)
     return _call_after(module, node.args[0], f"edge_{key[0]}_{key[1]}", quantizer)
 
@@ -139,20 +137,20 @@ def _layer(
     return QuantizedLayer(node.target, node.args[3:], weight, bias, norm, axis, bits, quantizer, source)
 
 
-def _tie(layer: QuantizedLayer, node: Node, tied: dict[str | tuple[str, int], QuantizedLayer]) -> None:
+def _tie(layer: QuantizedLayer, node: Node, tied: dict[tuple, QuantizedLayer]) -> None:
     """Layers that read one weight, as in unrolled and recurrent networks, go on training one; so with biases.
 
-    They share its steps too where they have the same bits. A weight with a batch norm behind it was folded for each
-    use alone.
+    They share its steps too where they have the same bits and channels. A weight with a batch norm behind it was
+    folded for each use alone.
     """
     if layer.has_norm:
         return
     weight, bias = node.args[1:3] if len(node.args) > 2 else (node.args[1], None)
     if isinstance(weight, Node) and is_constant(weight):
-        layer.weight = tied.setdefault(str(weight.target), layer).weight
-        layer.quantizer = tied.setdefault((str(weight.target), layer.bits), layer).quantizer
+        layer.weight = tied.setdefault((weight.target,), layer).weight
+        layer.quantizer = tied.setdefault((weight.target, layer.bits, layer.axis), layer).quantizer
     if layer.bias is not None and isinstance(bias, Node) and is_constant(bias):
-        layer.bias = tied.setdefault(str(bias.target), layer).bias
+        layer.bias = tied.setdefault((bias.target,), layer).bias
 
 
 def _quantize_constants(module: GraphModule, node: Node) -> None:

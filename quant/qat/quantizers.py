@@ -95,6 +95,11 @@ class ValueQuantizer(nn.Module):
     def edge(self) -> Edge:
         return Edge(self.affine())
 
+    def sign_width(self) -> float:
+        """A quarter of the range: about two standard deviations of a bell curve that fills it."""
+        affine = self.affine()
+        return (affine.high - affine.low) / 4
+
 
 class SignQuantizer(nn.Module):
     """±1 of an 8-bit value with a learned shift per channel (ReActNet's RSign), by default (B, C, H, W) to the same.
