@@ -250,7 +250,7 @@ def recipe_of(
     own, rule = system.recipe, rule or system.rule
     for flag, field in (("--optimizer", "optimizer"), ("--rate", "learning_rate")):
         if rule is not None and flag in asked and field not in rule.heeds:
-            raise BadInput(f"{flag}: {rule.name} has none that it would change; leave it out")
+            raise BadInput(f"{flag}: {rule.name} uses none; leave it out")
     chosen = optimizer or own.optimizer
     usual = own.learning_rate if (chosen == "sgd") == (own.optimizer == "sgd") else _USUAL_RATES[chosen]
     return replace(own, epochs=epochs or own.epochs, optimizer=chosen, learning_rate=rate or usual)

@@ -331,6 +331,9 @@ def test_every_rule_says_what_it_is_and_what_it_trains():
 
 def test_settings_are_read_by_their_kind():
     assert find_rule("counter-current", {"strength": "2", "spread": "0"}) == CounterCurrent(2.0, 0.0)
+    own = find_rule("in-array", {"synapse": "epiram", "scheme": "single"})
+    changed = find_rule("in-array", {"counts": "nearest"}, own).to_json()
+    assert changed == {**own.to_json(), "counts": "nearest"} != own.to_json()
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from offramp.errors import BadInput
-from offramp.models.batches import each, read_batches, size_of
 from offramp.models.learning import Setup, all_rules
-from offramp.models.objectives import Batch, objective_of
-from offramp.models.system import all_systems, find_system
+from offramp.models.objectives import objective_of
+from offramp.models.system import find_system
 from offramp.sources import find_source, load_data
 
 sys.path.append(str(Path(__file__).parent))
 from command_line import document_of, error_of, offramp
+from small_systems import SMALL, batch_of
 
 ADDER = find_system("btf_adder").rule
-DEAR = {"symbrain", "symbrain_pairs", "symbrain_xs"}  # whose pictures take many seconds to draw
-SMALL = [name for name, system in all_systems().items() if system.dataset is not None and name not in DEAR]
 
 
 def test_every_rule_stands_in_the_table_with_what_it_trains():
@@ -83,10 +81,7 @@ def test_an_optimizer_of_another_family_comes_with_its_usual_rate(tmp_path):
         ("--rule counter-current --set speed=1", "--rule counter-current: no setting speed; it has strength, "),
         ("--rule counter-current --set speed", "--set speed: give NAME=VALUE, as nudge=0.5; see `offramp rules`"),
         ("--set strength=1", "--set strength=1: belongs to a learning rule; name it with --rule"),
-        (
-            "--rule in-array --synapse epiram --optimizer muon",
-            "--optimizer: in-array has none that it would",
-        ),
+        ("--rule in-array --synapse epiram --optimizer muon", "--optimizer: in-array uses none; leave it out"),
         ("--rule back-propagation --synapse epiram", "--synapse: belongs to --rule in-array; for fine-tuning write"),
     ],
 )
@@ -99,9 +94,7 @@ def test_a_wrong_rule_is_one_line(arguments, line, tmp_path):
 def test_every_rule_that_says_it_trains_a_system_learns_a_batch_of_it(name):
     source = find_source(name, 0)
     system, data = source.system, load_data(source, None)
-    items = size_of(data.train)
-    raw, targets = next(iter(read_batches(data.train, [list(range(items if items <= 128 else 8))])))
-    batch = Batch(each(data.preprocessing.apply, raw), targets, system.recipe, torch.Generator().manual_seed(0))
+    batch = batch_of(system, data)
     objective = system.objective or objective_of(system.task)
     learned = set()
     for rule in all_rules().values():
@@ -130,7 +123,7 @@ def test_settings_of_a_rule_are_refused_beside_training_by_another(tmp_path):
 def test_what_a_systems_own_rule_does_not_go_by_is_refused(verb, system, rule, tmp_path):
     for flag, value in (("--optimizer", "muon"), ("--rate", 0.1)):
         line = error_of(verb, system, flag, value, "--runs", tmp_path / "runs")
-        assert line == f"{flag}: {rule} has none that it would change; leave it out"
+        assert line == f"{flag}: {rule} uses none; leave it out"
 
 
 def test_rules_of_what_is_no_system_are_refused():

@@ -1,17 +1,18 @@
 """Every system's objective, on a network that shows nothing but its outputs, as one that is trained for a precision."""
 
+import sys
 from math import isfinite
+from pathlib import Path
 
 import pytest
 import torch
-from offramp.models.batches import each, read_batches, size_of
-from offramp.models.objectives import Batch, in_tuple, objective_of
-from offramp.models.system import all_systems, find_system
+from offramp.models.objectives import in_tuple, objective_of
+from offramp.models.system import find_system
 from offramp.sources import find_source, load_data
 from torch import nn
 
-DEAR = {"symbrain", "symbrain_pairs", "symbrain_xs"}  # whose pictures take many seconds to draw
-SMALL = [name for name, system in all_systems().items() if system.dataset is not None and name not in DEAR]
+sys.path.append(str(Path(__file__).parent))
+from small_systems import SMALL, batch_of
 
 
 class Opaque(nn.Module):
@@ -33,10 +34,7 @@ def test_the_loss_and_what_a_teacher_is_compared_with_need_outputs_alone(name):
     torch.manual_seed(0)
     trained = system.build().eval()
     network = Opaque(system.ship(trained) if system.ship else trained)
-    items = size_of(data.train)
-    raw, targets = next(iter(read_batches(data.train, [list(range(min(items, 8)))])))
-    batch = Batch(each(data.preprocessing.apply, raw), targets, system.recipe, torch.Generator().manual_seed(0))
-    outcome = objective.loss(network, objective.companion(network, data), batch)
+    outcome = objective.loss(network, objective.companion(network, data), batch_of(system, data))
     assert isfinite(outcome.loss.item())
     with torch.no_grad():
         wanted = in_tuple(network(*outcome.inputs))[0]
