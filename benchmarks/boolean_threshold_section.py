@@ -15,7 +15,7 @@ def section(recorded: dict[str, Any]) -> str:
         "128 of a network of random majorities are. By gradients: networks of the same widths, straight through their",
         "signs, at the best of four rates.\n",
         "| task | widths | items | exact | median steps to exact | gap below its limit | -1, 0, 1 only | held-out bits "
-        "| by gradients, exact | held-out bits | machine |",
+        "| by gradients, exact | held-out bits | searched on |",
         "| " + "--- | " * 11,
     ]
     lines += [_row(name, task) for name, task in tasks.items()]

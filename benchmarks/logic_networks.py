@@ -140,7 +140,7 @@ def ratios_of(row: dict[str, Any]) -> dict[str, float]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=0.3, help="timed seconds per form and network, at least")
+    parser.add_argument("--seconds", type=float, default=1.0, help="timed seconds per form and network, at least")
     parser.add_argument("--systems", nargs="*", default=list(TRAINED), help="systems of the zoo to train and time")
     parser.add_argument("--keep", action="store_true", help="record the result for docs/results.md")
     arguments = parser.parse_args(argv)
